@@ -1,0 +1,31 @@
+"""The request so far, matched against its own ending: what did the context say after this before?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tascel.draft import kernels
+from tascel.types import Ids
+
+
+class Context:
+    """Prompt and answer, growing.
+
+    `tokens` i32[capacity], of which `length` are filled; `lengths[i]` is how many tokens before
+    position i equal the last ones. Keeping that up to date costs one pass of comparisons a token
+    (4 microseconds at 4,000 tokens) and needs no index.
+    """
+
+    def __init__(self, prompt: Ids, room: int = 256) -> None:
+        self.length = len(prompt)
+        self.tokens = np.empty(self.length + room, np.int32)
+        self.tokens[: self.length] = prompt
+        self.lengths = np.zeros(len(self.tokens) + 1, np.int32)
+        kernels.match_context(self.tokens, self.length, self.lengths)
+
+    def append(self, token: int) -> None:
+        """Add the next token of the answer."""
+        if self.length == len(self.tokens):
+            self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)])
+            self.lengths = np.concatenate([self.lengths, np.zeros_like(self.lengths)])
+        self.length = kernels.extend_context(self.tokens, self.length, self.lengths, np.int32(token))

@@ -1,0 +1,46 @@
+"""What a verify pass costs by its width. Measured once and kept in a file, never a clock at run
+time: so decisions are deterministic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Price:
+    """`ms` f32[B, W]: milliseconds of one pass with b + 1 rows of w + 1 tokens each.
+
+    Beyond the table the last slope goes on.
+    """
+
+    ms: NDArray[np.float32]
+
+    @staticmethod
+    def from_points(points: Mapping[int, float], widest: int = 64) -> Price:
+        """Interpolate a single row's measured `{width: ms}`; noise never makes wider cheaper."""
+        widths = sorted(points)
+        measured = np.maximum.accumulate([points[w] for w in widths])
+        table = np.interp(np.arange(1, widest + 1), widths, measured)
+        return Price(table.astype(np.float32)[None, :])
+
+    @staticmethod
+    def free(widest: int = 64) -> Price:
+        """Width costs nothing: every node with any chance pays. For replay and tests."""
+        return Price(np.ones((1, widest), np.float32))
+
+    def curve(self, pending: int, extra: int, batch: int = 1) -> NDArray[np.float64]:
+        """Milliseconds of a pass with `pending` + 0…`extra` tokens: f64[extra + 1]."""
+        row = self.ms[min(batch, len(self.ms)) - 1].astype(np.float64)
+        slope = max(0.0, (row[-1] - row[len(row) // 2]) / max(1, len(row) - 1 - len(row) // 2))
+        width = np.arange(pending, pending + extra + 1)
+        inside = row[np.minimum(width, len(row)) - 1]
+        return inside + slope * np.maximum(0, width - len(row))
+
+    def marginal(self, batch: int, width: int) -> float:
+        """Milliseconds that one more token adds to a pass of `width` tokens a row."""
+        here, wider = self.curve(width, 1, batch)
+        return float(wider - here)

@@ -1,0 +1,181 @@
+"""The compiled kernels against the plain reference and brute force."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tascel.draft import kernels, reference
+from tascel.draft.context import Context
+from tascel.draft.corpus import Corpus
+from tascel.draft.ngram import DraftConfig, NgramDraft
+from tascel.draft.price import Price
+from tascel.draft.suffix_array import suffix_array
+from tascel.draft.trust import Trust
+from tascel.types import Request
+
+VOCABULARY, EOS = 8, 7
+token = st.integers(0, VOCABULARY - 2)
+output = st.lists(token, max_size=12).map(lambda ids: np.array([*ids, EOS], np.int32))
+outputs = st.lists(output, max_size=20)
+prompts = st.lists(token, min_size=1, max_size=30)
+
+
+def random_trust(seed: int) -> Trust:
+    rng = np.random.default_rng(seed)
+    totals = rng.integers(0, 50, kernels.CELLS)
+    bins = rng.integers(0, 50, kernels.RELIABILITY_BINS)
+    hits = rng.integers(0, totals + 1)
+    return Trust(hits, totals, np.sort(rng.integers(0, bins + 1)), bins)
+
+
+@given(st.lists(st.integers(-1, 5), max_size=60))
+def test_suffix_array_is_the_sorted_order(ids: list[int]) -> None:
+    assert suffix_array(np.array(ids, np.int32)).tolist() == reference.suffix_array(ids)
+
+
+def test_suffix_array_agrees_with_another_library() -> None:
+    from pydivsufsort import divsufsort
+
+    rng = np.random.default_rng(3)
+    text = rng.integers(0, 300, 20_000).astype(np.int32)
+    text[5_000:15_000] = text[:10_000]  # long repeats need several levels
+    assert np.array_equal(suffix_array(text), divsufsort(text))
+
+
+@given(outputs, st.lists(token, max_size=15))
+def test_matches_are_all_endings_that_occur(parts: list[np.ndarray], answer: list[int]) -> None:
+    corpus = Corpus.of(parts)
+    state, spare = np.empty((2, kernels.MATCHES, 3), np.int32)
+    count = 0
+    for id_ in [kernels.SEPARATOR, *answer]:
+        count = kernels.advance(corpus.text, corpus.array, state, count, np.int32(id_), spare)
+        state, spare = spare, state
+    got = [(int(d), corpus.array[lo:hi].tolist()) for d, lo, hi in state[:count]]
+    text = corpus.text.tolist()
+    # the longest ending is what the rolling state can reach: any occurrence of it counts
+    assert got == reference.matches(text, [kernels.SEPARATOR, *answer])
+
+
+@given(prompts, st.lists(token, max_size=30))
+def test_context_lengths_grow_as_if_computed_afresh(prompt: list[int], answer: list[int]) -> None:
+    context = Context(np.array(prompt, np.int32), room=4)
+    for id_ in answer:
+        context.append(id_)
+    whole = prompt + answer
+    assert context.tokens[: context.length].tolist() == whole
+    assert context.lengths[: context.length].tolist() == reference.lengths(whole)
+    occ = np.empty((kernels.OCCURRENCES, 2), np.int32)
+    count = kernels.occurrences(context.length, context.lengths, occ)
+    assert [tuple(o) for o in occ[:count].tolist()] == reference.occurrences(whole)
+
+
+@given(
+    outputs, prompts, st.lists(token, max_size=6), st.integers(0, 99), st.booleans(), st.booleans()
+)
+@settings(max_examples=150, deadline=None)
+def test_grown_drafts_are_those_of_the_reference(
+    parts: list[np.ndarray],
+    prompt: list[int],
+    answer: list[int],
+    seed: int,
+    trees: bool,
+    free: bool,
+) -> None:
+    corpus, trust = Corpus.of(parts), random_trust(seed)
+    price = Price.free() if free else Price.from_points({1: 1.0, 4: 1.1, 16: 1.6})
+    config = DraftConfig(most=12, trees=trees)
+    draft = NgramDraft(corpus, trust, {EOS}, VOCABULARY, config)
+    session = draft.open(Request("r", np.array(prompt, np.int32)))
+    for id_ in answer:
+        session.accept([id_], session.propose(1, price), 0)
+    proposal = session.propose(8, price)
+
+    text, table, reliability = corpus.text.tolist(), trust.table(), trust.reliability()
+    start = reference.occurrences(prompt + answer)
+
+    def propose(path: list[int]) -> list[tuple[int, float, int]]:
+        found = reference.matches(text, [kernels.SEPARATOR, *answer, *path])
+        whole, occ = prompt + answer, start
+        for id_ in path:
+            occ = [(e + 1, n + 1) for e, n in occ if whole[e] == id_ and e + 1 < len(whole)]
+        candidates = reference.gather(text, found, whole, occ)
+        return reference.mix_calibrated(candidates, table, reliability)
+
+    width = 8 if not trees else 12
+    expected = reference.grow(
+        propose, price.curve(1, width), 8, not trees, frozenset({EOS}), VOCABULARY
+    )
+    got = list(
+        zip(
+            proposal.tokens.tolist(),
+            proposal.parents.tolist(),
+            proposal.source.tolist(),
+            strict=True,
+        )
+    )
+    assert got == [(t, p, s) for t, p, _, s in expected]
+    assert np.allclose(proposal.trust, [p for _, _, p, _ in expected], atol=1e-6)
+
+
+@given(st.integers(1, 400), st.integers(1, 9), st.integers(0, 99))
+@settings(deadline=None)
+def test_probing_finds_every_frequent_token(size: int, distinct: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    following = np.sort(rng.zipf(1.5, size).clip(0, distinct)).astype(np.int32)
+    text = np.full(2 * size, 9, np.int32)  # 9 x 9 y ...: what follows each 9
+    text[1::2] = following
+    array = np.arange(0, 2 * size, 2, dtype=np.int32)
+    tokens, counts = np.empty(kernels.TOP, np.int32), np.empty(kernels.TOP, np.int32)
+    found = kernels._top_of_match(text, array, 1, 0, size, tokens, counts)
+    got = list(zip(tokens[:found].tolist(), counts[:found].tolist(), strict=True))
+    assert got == reference.top(following.tolist())
+    ids, exact = np.unique(following, return_counts=True)
+    frequent = ids[exact > size / kernels.PROBES]
+    met = reference.top(following.tolist())
+    assert set(frequent[: kernels.TOP]) <= {t for t, _ in met} or len(met) == kernels.TOP
+
+
+def test_the_published_rule_interpolates_longest_matches() -> None:
+    parts = [np.array([1, 2, 3, 4, EOS], np.int32)] * 6 + [np.array([1, 2, 3, 5, EOS], np.int32)]
+    draft = NgramDraft(
+        Corpus.of(parts), Trust.unknown(), {EOS}, VOCABULARY, DraftConfig.published()
+    )
+    session = draft.open(Request("r", np.array([6, 3, 5, 0], np.int32)))
+    session.accept([1, 2, 3], session.propose(1, Price.free()), 0)
+    # corpus: 4 after (1 2 3) six times of seven, pruned 5; context: 5 after 3: 0.75 * 6/7 > 0.25
+    proposal = session.propose(10, Price.free())
+    assert proposal.tokens.tolist() == [4, EOS]
+    assert proposal.trust[0] == pytest.approx(0.75 * 6 / 7)
+    assert proposal.is_chain
+
+
+@given(outputs, prompts, st.data())
+@settings(max_examples=60, deadline=None)
+def test_fuzzed_arrays_never_crash(
+    parts: list[np.ndarray], prompt: list[int], data: st.DataObject
+) -> None:
+    corpus = Corpus.of(parts)
+    any_id = st.integers(-(2**31), 2**31 - 1)
+    size = st.lists(any_id, min_size=len(corpus), max_size=len(corpus))
+    broken = Corpus(
+        np.array(data.draw(size), np.int32) if data.draw(st.booleans()) else corpus.text,
+        np.array(data.draw(size), np.int32),
+    )
+    draft = NgramDraft(broken, Trust.unknown(), {EOS}, VOCABULARY)
+    session = draft.open(Request("r", np.array(prompt, np.int32)))
+    for _ in range(5):
+        proposal = session.propose(8, Price.free())
+        assert ((proposal.tokens >= 0) & (proposal.tokens < VOCABULARY)).all()
+        session.accept(proposal.tokens[:1].tolist() or [1], proposal, 1)
+
+
+def test_nothing_is_drafted_where_nothing_pays() -> None:
+    draft = NgramDraft(
+        Corpus.of([np.array([1, 2, EOS], np.int32)]), random_trust(0), {EOS}, VOCABULARY
+    )
+    session = draft.open(Request("r", np.array([0], np.int32)))
+    assert len(session.propose(8, Price.from_points({1: 1.0, 2: 9.0, 3: 99.0}))) == 0
+    assert len(session.propose(0, Price.free())) == 0
