@@ -1,0 +1,107 @@
+"""The one rule that picks every token, drafted or not. Knows logits and ids, no model, no draft."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tascel.decode.engine import Verdict
+from tascel.errors import ModelError
+from tascel.types import Ids, Sampling
+
+Scores = NDArray[np.float64]
+
+
+class Picker:
+    """Picks one request's tokens: argmax(processed logits + Gumbel noise).
+
+    The noise depends only on seed, position and token id, so the pick is an exact sample of the
+    model's distribution (the Gumbel-max trick) and the same whatever was drafted. Greedy is the
+    same rule without noise.
+    """
+
+    def __init__(self, sampling: Sampling, prompt: Ids) -> None:
+        self._sampling = sampling
+        self._prompt = np.unique(prompt)
+        self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
+
+    def pick(self, verdict: Verdict, node: int, history: Sequence[int]) -> int:
+        """The id that follows `node`; `history` is the output so far, up to and with `node`.
+
+        Raises:
+            ModelError: the logits are not numbers.
+        """
+        sampling = self._sampling
+        if sampling.plain_greedy:
+            return verdict.argmax(node)
+        logits = verdict.logits(node)
+        if np.isnan(logits.max()):
+            raise ModelError(
+                "the model's logits are not numbers", "Load it with dtype float32 or bfloat16."
+            )
+        if sampling.penalised:
+            penalise(logits, sampling, self._prompt, history)
+        if sampling.temperature == 0:
+            return int(np.argmax(logits))
+        ids, scores = survivors(logits, sampling)
+        return int(ids[np.argmax(scores + gumbel(self._seed, len(history), ids))])
+
+
+def penalise(
+    logits: NDArray[np.float32], sampling: Sampling, prompt: Ids, history: Sequence[int]
+) -> None:
+    """Apply the penalties to `logits` f32[V], in place.
+
+    Repetition as transformers does it (ids of prompt and output: positive logits are divided,
+    others multiplied), then presence and frequency as OpenAI documents them (output only).
+    """
+    written, counts = np.unique(np.asarray(history, np.int64), return_counts=True)
+    seen = np.union1d(prompt, written)
+    factor = np.float32(sampling.repetition_penalty)
+    logits[seen] = np.where(logits[seen] < 0, logits[seen] * factor, logits[seen] / factor)
+    logits[written] -= np.float32(sampling.presence_penalty)
+    logits[written] -= np.float32(sampling.frequency_penalty) * counts.astype(np.float32)
+
+
+def survivors(logits: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray[np.intp], Scores]:
+    """The ids that may be sampled, ascending, and their tempered logits (0 is the best).
+
+    Temperature, then top-k, top-p, min-p, in transformers' order. Each is a threshold on the logit,
+    so ids that tie with the last one kept stay too, and the best id always stays.
+    """
+    with np.errstate(over="ignore"):  # a tiny temperature sends the others to -inf, as it should
+        scores = (logits.astype(np.float64) - float(logits.max())) / sampling.temperature
+    threshold = -np.inf
+    if 0 < sampling.top_k < len(scores):
+        threshold = np.partition(scores, -sampling.top_k)[-sampling.top_k]
+    if sampling.top_p < 1:
+        falling = np.sort(scores[scores >= threshold])[::-1]
+        mass = np.cumsum(np.exp(falling))
+        threshold = falling[np.searchsorted(mass, sampling.top_p * mass[-1])]
+    if sampling.min_p > 0:
+        threshold = max(threshold, np.log(sampling.min_p))
+    ids = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
+    return ids, scores[ids]
+
+
+def gumbel(seed: int, position: int, ids: NDArray[np.intp]) -> Scores:
+    """Standard Gumbel noise that is a function of (seed, position, id) alone: f64 like `ids`."""
+    key = _mix(np.array([seed & _MASK], np.uint64))
+    key = _mix(key ^ _mix(np.array([position + 1], np.uint64) * _GOLDEN))
+    bits = _mix(key + ids.astype(np.uint64) * _GOLDEN) >> np.uint64(11)
+    uniform = (bits.astype(np.float64) + 0.5) * 2.0**-53
+    return -np.log(-np.log(uniform))
+
+
+_MASK = 2**64 - 1
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+def _mix(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """The finaliser of SplitMix64 (Steele, Lea and Flood, 2014): every bit decides every bit."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
