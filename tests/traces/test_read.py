@@ -1,5 +1,6 @@
 """Trace files: every shape that is read; every damage is named by file, line and reason."""
 
+import errno
 import gzip
 import json
 import os
@@ -200,14 +201,17 @@ def test_paths(tmp_path):
     assert [t.task for t in read_traces(f"{tmp_path}/**/[bc].jsonl")] == ["b", "c"]
     assert "no such file" in refused(tmp_path / "missing.jsonl").what
     (tmp_path / "empty").mkdir()
-    with pytest.raises(TraceError, match=r"no file in this folder ends in \.jsonl"):
-        list(read_traces(tmp_path / "empty"))
+    assert ".jsonl" in refused(tmp_path / "empty").remedy
 
 
-def test_unreadable_file(tmp_path):
-    (tmp_path / "t.jsonl").symlink_to(tmp_path / "t.jsonl")
-    with pytest.raises(TraceError, match=r"t\.jsonl"):
-        list(read_traces(tmp_path / "t.jsonl"))
+def test_unreadable_file(tmp_path, monkeypatch):
+    path = lines(tmp_path / "t.jsonl", GOOD)
+
+    def deny(self, mode):
+        raise PermissionError(errno.EACCES, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "open", deny)
+    assert refused(path).what == f"{path}: cannot be read (Permission denied)"
 
 
 def test_reads_from_a_pipe(tmp_path):

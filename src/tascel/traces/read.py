@@ -105,7 +105,9 @@ def _files(path: str | Path) -> list[Path]:
         names = (p for p in given.rglob("*") if p.is_file() and not p.name.startswith("."))
         files = sorted(p for p in names if p.name.removesuffix(".gz").endswith(SUFFIXES))
         if not files:
-            raise TraceError(f"{path}: no file in this folder ends in {', '.join(SUFFIXES)}[.gz]")
+            raise TraceError(
+                f"{path}: this folder holds no traces", f"They end in {', '.join(SUFFIXES)} [.gz]"
+            )
         return files
     if given.exists():
         return [given]
@@ -116,7 +118,6 @@ def _files(path: str | Path) -> list[Path]:
 
 
 def _records(path: Path) -> Iterator[_Record]:
-    place = str(path)
     try:
         with path.open("rb") as raw:
             if raw.peek(2)[:2] == b"\x1f\x8b":
@@ -126,10 +127,12 @@ def _records(path: Path) -> Iterator[_Record]:
                 yield from _plain_records(raw, path, False)
     except (EOFError, zlib.error, gzip.BadGzipFile) as reason:
         raise TraceError(
-            f"{place}: the gzip data is cut off or damaged ({reason})", "Copy the file again"
+            f"{path}: the gzip data is cut off or damaged ({reason})", "Copy the file again"
         ) from None
     except OSError as reason:
-        raise TraceError(f"{place}: cannot be read ({reason.strerror or reason})") from None
+        raise TraceError(
+            f"{path}: cannot be read ({reason.strerror or reason})", "Check the file and its rights"
+        ) from None
 
 
 def _plain_records(stream: BufferedReader, path: Path, zipped: bool) -> Iterator[_Record]:

@@ -1,0 +1,247 @@
+"""A bundle's folder on disk: written whole or not at all, listed, checksummed, mapped into memory.
+
+Knows files and arrays, not what they mean.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import hashlib
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tascel.errors import BundleError
+from tascel.store.manifest import NAME, FileEntry, Manifest
+
+if sys.platform != "win32":
+    import fcntl
+
+T = TypeVar("T", bound=np.generic)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest:
+    """Write a bundle folder so that whoever opens `path` sees the former one or the new one, whole.
+
+    `fill` writes its files into the empty folder it is given and returns a manifest without
+    `files`; they are listed, checksummed and flushed to the disk here. An existing bundle is
+    replaced only when all of that has worked; nothing else is ever replaced.
+
+    Raises:
+        BundleError: `path` holds something that is not just a bundle, another process is writing
+            it, the disk is full, or the folder cannot be written.
+    """
+    path = Path(path).resolve()
+    _refuse_foreign(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as locks:
+            folder = _workspace(path, locks)
+            try:
+                manifest = _sealed(folder, fill(folder))
+                _refuse_foreign(path)
+                _put(folder, path, locks)
+            except BaseException:
+                shutil.rmtree(folder, ignore_errors=True)
+                raise
+            _flush(path.parent)
+    except OSError as reason:
+        # numpy reports a short write without an errno.
+        if reason.errno in _FULL or "requested and" in str(reason):
+            raise BundleError(
+                f"{path}: the disk is full, nothing was changed", "Free some space and try again"
+            ) from reason
+        named = Path(reason.filename if isinstance(reason.filename, str) else "")
+        if not named.is_relative_to(path.parent) and named not in path.parents:
+            raise  # the error of something that `fill` reads
+        raise BundleError(
+            f"{path}: cannot be written ({reason.strerror})", "Choose a folder you may write to"
+        ) from reason
+    return manifest
+
+
+def open_folder(path: str | Path) -> Manifest:
+    """Read a bundle's manifest, and see that every file it lists is there in its full size.
+
+    Raises:
+        BundleError: it is no bundle, or a damaged or newer one.
+    """
+    folder = Path(path)
+    manifest = Manifest.read(folder)
+    for name, entry in manifest.files.items():
+        try:
+            found = (folder / name).stat()
+        except (OSError, ValueError):
+            raise _damaged(folder, f"{name} is missing") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.bytes:
+            raise _damaged(folder, f"{name} has {found.st_size} bytes, not {entry.bytes}")
+    return manifest
+
+
+def check_folder(path: str | Path) -> Manifest:
+    """Open a bundle and verify every checksum.
+
+    Raises:
+        BundleError: as `open_folder`, or a file's content has changed.
+    """
+    folder = Path(path)
+    manifest = open_folder(folder)
+    for name, entry in manifest.files.items():
+        try:
+            found = _sha256(folder / name)
+        except OSError as reason:
+            raise _damaged(folder, f"{name} cannot be read ({reason.strerror})") from None
+        if found != entry.sha256:
+            raise _damaged(folder, f"{name} is not what was written (its checksum differs)")
+    return manifest
+
+
+def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
+    """Map a `.npy` file into memory, read-only and shared between processes.
+
+    Raises:
+        BundleError: it cannot be read, is no `.npy` file, is truncated, or is not of `dtype`.
+    """
+    try:
+        mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        array = np.asarray(mapped)  # a memmap's own class makes every slice slow
+    except (OSError, ValueError, EOFError, TypeError, SyntaxError, OverflowError) as reason:
+        raise _damaged(Path(path), f"is no readable array ({reason})") from None
+    if array.dtype != dtype:
+        raise _damaged(Path(path), f"holds {array.dtype} where {np.dtype(dtype)} belongs")
+    return array
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"{path}: {what}", "The bundle is damaged: copy it again or rebuild it")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Only an absent path, an empty folder, or a bundle without strangers may be replaced."""
+    if not path.exists():
+        return
+    if not path.is_dir():
+        raise BundleError(f"{path}: is a file", "Choose another folder for the bundle")
+    if not any(path.iterdir()):
+        return
+    try:
+        known = {NAME, *Manifest.read(path).files}
+    except BundleError as reason:
+        raise BundleError(
+            f"{path}: is not empty and no bundle that can be replaced ({reason.what})",
+            "Choose another folder, or remove this one yourself",
+        ) from None
+    for file in path.rglob("*"):
+        if not file.is_dir() and file.relative_to(path).as_posix() not in known:
+            raise BundleError(
+                f"{path}: holds {file.name}, which is no part of the bundle",
+                "Move it away, or choose another folder for the bundle",
+            )
+
+
+def _workspace(path: Path, locks: ExitStack) -> Path:
+    """An empty folder beside `path`, locked against other writers.
+
+    The name is fixed, so what a killed process left behind is found and reused by the next one.
+    """
+    folder = path.with_name(f".{path.name}.writing")
+    _lock(folder, path, locks)
+    for leftover in folder.iterdir():
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    return folder
+
+
+def _lock(folder: Path, bundle: Path, locks: ExitStack) -> None:
+    """Make `folder` if need be, and hold its lock until `locks` is left or the process dies."""
+    while True:
+        folder.mkdir(exist_ok=True)
+        if sys.platform == "win32":
+            return  # folders cannot be locked there
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another process has just moved it away
+        locks.callback(os.close, handle)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BundleError(
+                f"{bundle}: another process is writing this bundle", "Wait for it, or stop it"
+            ) from None
+        except OSError:
+            return  # nor on some network file systems
+        if folder.exists() and os.path.samestat(os.fstat(handle), folder.stat()):
+            return
+
+
+def _sealed(folder: Path, manifest: Manifest) -> Manifest:
+    """List and checksum the files, write the manifest, and flush all of it to the disk."""
+    manifest = replace(manifest, files=dict(_listed(folder)))
+    (folder / NAME).write_text(manifest.to_json(), encoding="utf-8")
+    for inside in (folder, *folder.rglob("*")):
+        _flush(inside)
+    return manifest
+
+
+def _listed(folder: Path) -> Iterator[tuple[str, FileEntry]]:
+    for file in sorted(folder.rglob("*")):
+        if file.is_file():
+            entry = FileEntry(bytes=file.stat().st_size, sha256=_sha256(file))
+            yield file.relative_to(folder).as_posix(), entry
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and sys.platform == "win32":
+        return
+    handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _put(folder: Path, path: Path, locks: ExitStack) -> None:
+    """Move `folder` to `path`, and remove the bundle that stood there."""
+    if not path.exists():
+        folder.rename(path)
+        return
+    _lock(path, path, locks)  # or else another writer could take the former bundle for leftovers
+    if not _exchange(folder, path):
+        former = path.with_name(f".{path.name}.former")
+        shutil.rmtree(former, ignore_errors=True)
+        path.rename(former)
+        try:
+            folder.rename(path)
+        except BaseException:
+            former.rename(path)
+            raise
+        former.rename(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one step, where the system can (Linux since 3.15)."""
+    if sys.platform != "linux":
+        return False
+    here, swap = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
+    except (OSError, AttributeError):
+        return False
+    return renameat2(here, os.fsencode(a), here, os.fsencode(b), swap) == 0

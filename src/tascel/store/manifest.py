@@ -1,0 +1,165 @@
+"""A folder's table of contents, `manifest.json`, as a typed value. Unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version as package_version
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+from tascel.errors import BundleError
+
+NAME = "manifest.json"
+FORMAT = "tascel-bundle"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """Size in bytes and SHA-256 (hex) of one file."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle is, where it comes from, and its files.
+
+    `model` and `tokenizer` identify what it was built for: the model's id, the fingerprint of its
+    weights (None if unknown) and of its tokenizer. `segments` name the index parts in their order;
+    `files` maps relative paths to what must be found there.
+    """
+
+    model: str
+    weights: str | None
+    tokenizer: str
+    counts: Mapping[str, int]
+    command: tuple[str, ...]
+    segments: tuple[str, ...]
+    files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
+    tascel_version: str = field(default_factory=lambda: package_version("tascel"))
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`."""
+        fields = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def read(folder: Path) -> Manifest:
+        """Read `folder/manifest.json`.
+
+        Raises:
+            BundleError: not there, damaged, of a newer version, or with keys or values it must not
+                have.
+        """
+        path = folder / NAME
+        if not folder.exists():
+            former = folder.with_name(f".{folder.name}.former")  # see folder.py, `_put`
+            remedy = f"Rename {former} to it" if former.exists() else "Make one with `tascel build`"
+            raise BundleError(f"{folder}: no such bundle", remedy)
+        if not path.is_file():
+            raise BundleError(f"{folder}: has no {NAME}, so it is no bundle", "Check the path")
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            json.dumps(found, ensure_ascii=False).encode()  # fails on half a surrogate pair
+        except OSError as reason:
+            raise _damaged(path, f"cannot be read ({reason.strerror})") from None
+        except (ValueError, RecursionError):
+            raise _damaged(path, "is not JSON") from None
+        if not isinstance(found, dict):
+            raise _damaged(path, "is not a JSON object")
+        fields = cast(dict[str, Any], found)
+        if fields.pop("format", None) != FORMAT:
+            raise BundleError(f"{path}: is no {FORMAT} manifest", "Check the path")
+        version = fields.pop("version", None)
+        if type(version) is not int or version < 1:
+            raise _damaged(path, f"has the impossible version {version!r}")
+        if version > VERSION:
+            raise BundleError(
+                f"{path}: is version {version}, this tascel reads up to {VERSION}",
+                "Update with `pip install -U tascel`, or build the bundle again with this tascel",
+            )
+        try:
+            return _typed(fields)
+        except ValueError as reason:
+            raise _damaged(path, str(reason)) from None
+
+
+def public_command(args: Sequence[str]) -> tuple[str, ...]:
+    """A command line without local paths: each path is reduced to its last part.
+
+    `name/name` stays, as the id of a model, unless its first part exists here.
+    """
+    return tuple(_public(arg) for arg in args)
+
+
+def _public(arg: str) -> str:
+    option, equals, value = arg.rpartition("=") if arg.startswith("-") else ("", "", arg)
+    model_id = re.fullmatch(r"[\w.-]+/[\w.-]+", value)
+    if model_id and not Path(value).parent.exists():
+        return arg
+    return option + equals + re.split(r"[/\\]", value.rstrip("/\\"))[-1]
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"{path}: {what}", "The bundle is damaged: copy it again or rebuild it")
+
+
+def _typed(fields: dict[str, Any]) -> Manifest:
+    wanted = set(Manifest.__dataclass_fields__)
+    if unknown := sorted(set(fields) - wanted):
+        raise ValueError(f"has the unknown key {unknown[0]!r}")
+    if missing := sorted(wanted - set(fields)):
+        raise ValueError(f"lacks the key {missing[0]!r}")
+    return Manifest(
+        model=_value(fields, "model", str),
+        weights=None if fields["weights"] is None else _value(fields, "weights", str),
+        tokenizer=_value(fields, "tokenizer", str),
+        counts={key: _count(value) for key, value in _value(fields, "counts", dict).items()},
+        command=_texts(fields, "command"),
+        segments=_texts(fields, "segments"),
+        files={_name(k): _entry(k, v) for k, v in _value(fields, "files", dict).items()},
+        tascel_version=_value(fields, "tascel_version", str),
+        created=_value(fields, "created", str),
+    )
+
+
+def _value(fields: dict[str, Any], key: str, kind: type) -> Any:
+    if type(fields[key]) is not kind:
+        raise ValueError(f"has a {key!r} that is not a {kind.__name__}")
+    return fields[key]
+
+
+def _texts(fields: dict[str, Any], key: str) -> tuple[str, ...]:
+    values = cast(list[Any], _value(fields, key, list))
+    if not all(isinstance(value, str) for value in values):
+        raise ValueError(f"has a {key!r} that is not a list of texts")
+    return tuple(values)
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise ValueError(f"counts {value!r} of something")
+    return value
+
+
+def _name(name: str) -> str:
+    """A file's name must stay inside the folder, whoever wrote the manifest."""
+    path = PurePosixPath(name)
+    plain = str(path) == name and not path.is_absolute() and ".." not in path.parts
+    if not plain or name in (".", NAME) or re.search(r"[\\:\x00]", name):
+        raise ValueError(f"lists the forbidden file name {name!r}")
+    return name
+
+
+def _entry(name: str, value: Any) -> FileEntry:
+    if not isinstance(value, dict) or set(cast(dict[str, Any], value)) != {"bytes", "sha256"}:
+        raise ValueError(f"lists {name!r} without its size and checksum")
+    fields = cast(dict[str, Any], value)
+    return FileEntry(bytes=_count(fields["bytes"]), sha256=_value(fields, "sha256", str))
