@@ -1,0 +1,177 @@
+"""What this machine has, lacks and has broken, each with what to do about it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Literal
+
+from tascel.cache import cache_folder
+
+#: What an extra is for; the extras themselves are read from the installed package.
+_EXTRAS = {
+    "hf": "running, profiling and fine-tuning models",
+    "parquet": "reading Parquet traces",
+    "demo": "`tascel demo`",
+}
+_LEAST_FREE_GB = 2.0  # the demo's model, its download and a bundle
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at. "missing" parts are needed by some verbs only; "broken" ones by all, or
+    they are there and do not work."""
+
+    part: str
+    found: str
+    state: Literal["ok", "missing", "broken"] = "ok"
+    remedy: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at everything, one finding after the other; importing the packages takes seconds."""
+    yield Finding("Python", f"{sys.version.split()[0]} on {sys.platform}")
+    yield Finding("tascel", metadata.version("tascel"))
+    for name, extra in _requirements():
+        yield _package(name, extra)
+    yield _kernels()
+    if "torch" in sys.modules:
+        yield from _torch()
+    yield _cache()
+    yield _pip()
+
+
+def _requirements() -> list[tuple[str, str | None]]:
+    """Names of the packages we need, with the first extra that asks for each; core ones first."""
+    order = (None, *_EXTRAS)
+    needed: list[tuple[str, str | None]] = []
+    for requirement in metadata.requires("tascel") or ():
+        name = re.match(r"[\w.-]+", requirement)
+        extra = re.search(r"""extra == ['"](\w+)['"]""", requirement)
+        asker = extra[1] if extra else None
+        if name and name[0] != "tascel" and asker in order:
+            needed.append((name[0], asker))
+    needed.sort(key=lambda pair: order.index(pair[1]))
+    first: dict[str, str | None] = {}
+    for name, asker in needed:
+        first.setdefault(name, asker)
+    return list(first.items())
+
+
+def _package(name: str, extra: str | None) -> Finding:
+    part = name if extra is None else f"{name} ({extra})"
+    install = "pip install tascel" if extra is None else f"pip install 'tascel[{extra}]'"
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        if extra is None:
+            return Finding(part, "not installed", "broken", install)
+        return Finding(part, "not installed", "missing", f"For {_EXTRAS[extra]}: {install}")
+    try:
+        importlib.import_module(name.replace("-", "_"))
+    except Exception as error:  # a package may fail in any way while it is imported
+        return Finding(
+            part, f"{version}, but fails: {_short(error)}", "broken", f"{install} --force-reinstall"
+        )
+    return Finding(part, version)
+
+
+def _kernels() -> Finding:
+    """Whether numba compiles here, and keeps what it compiled."""
+    try:
+        names: dict[str, Any] = vars(importlib.import_module("tascel.draft.kernels"))
+        folder = Path(next(k.stats.cache_path for k in names.values() if hasattr(k, "stats")))
+        importlib.import_module("numba").njit(_one)()
+    except Exception as error:  # as above
+        return Finding(
+            "draft kernels", f"fail: {_short(error)}", "broken", "pip install -U numba numpy"
+        )
+    if not _writable(folder):
+        return Finding(
+            "draft kernels",
+            f"compile, but {folder} cannot be written: every start compiles again",
+            "missing",
+            "Set NUMBA_CACHE_DIR to a folder you may write to",
+        )
+    return Finding("draft kernels", f"compile, kept in {folder}")
+
+
+def _one() -> int:
+    return 1
+
+
+def _torch() -> Iterator[Finding]:
+    torch: Any = importlib.import_module("torch")
+    capability = torch.backends.cpu.get_cpu_capability()
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
+    yield Finding("processor", f"{cores} cores, {capability}, torch uses {torch.get_num_threads()}")
+    if torch.cuda.is_available():
+        gpu = torch.cuda.get_device_properties(0)
+        memory = f"{gpu.total_memory / 2**30:.0f} GiB"
+        yield Finding("GPU", f"{torch.cuda.device_count()} × {gpu.name}, {memory}")
+    elif torch.backends.mps.is_available():
+        yield Finding("GPU", "Apple (mps)")
+    else:
+        yield Finding("GPU", "none, models run on the processor")
+    for dtype in (torch.bfloat16, torch.float16):
+        name = str(dtype).removeprefix("torch.")
+        try:
+            x = torch.ones(2, 2, dtype=dtype)
+            (x @ x).sum().item()
+        except RuntimeError as error:
+            yield Finding(name, f"fails: {_short(error)}", "missing", "Use --dtype float32")
+        else:
+            yield Finding(name, "works on the processor")
+
+
+def _cache() -> Finding:
+    folder = cache_folder()
+    if not _writable(folder):
+        return Finding(
+            "cache folder",
+            f"{folder} cannot be written",
+            "broken",
+            "Set TASCEL_CACHE to a folder you may write to",
+        )
+    used = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()) / 1e9
+    free = shutil.disk_usage(folder).free / 1e9
+    found = f"{folder}: {used:.1f} GB used, {free:.1f} GB free"
+    if free < _LEAST_FREE_GB:
+        remedy = f"Free {_LEAST_FREE_GB:.0f} GB for the demo, or set TASCEL_CACHE"
+        return Finding("cache folder", found, "missing", remedy)
+    return Finding("cache folder", found)
+
+
+def _pip() -> Finding:
+    """`tascel assets` fetches packages through the user's own pip."""
+    run = subprocess.run(
+        [sys.executable, "-m", "pip", "--version"], capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        remedy = f"For `tascel assets` and `tascel demo`: {sys.executable} -m ensurepip"
+        return Finding("pip", "does not run", "missing", remedy)
+    return Finding("pip", run.stdout.split(" from ")[0].removeprefix("pip "))
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def _short(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"[
+        :90
+    ]
