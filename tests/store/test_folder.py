@@ -324,7 +324,7 @@ def test_truncation_and_flips_are_noticed(tmp_path_factory, data):
     shutil.rmtree(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(data=st.data())
 def test_no_bytes_crash_map_array(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "fuzz.npy"
