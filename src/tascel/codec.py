@@ -21,7 +21,9 @@ from tascel.types import Ids, Message, Trace
 
 #: Mixed scripts, digits, spaces and code: two tokenizers that agree here and in every vocabulary
 #: entry are the same for our purposes, whatever their files look like.
-_PROBE = "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
+_PROBE = (
+    "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
+)
 _REPLACEMENT = "\ufffd"
 
 Render = Callable[[Sequence[Message], Sequence[Message] | None, bool], str]
@@ -210,31 +212,31 @@ def _fingerprint(tokenizer: Tokenizer) -> str:
 
 def _from_transformers(name: str) -> Codec:
     try:
-        from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerFast
+        import transformers
     except ImportError as error:
         raise ModelError(
             "reading a model's tokenizer needs transformers", "pip install 'tascel[hf]'"
         ) from error
+    auto: Any = transformers  # untyped
     try:
-        hf: Any = AutoTokenizer.from_pretrained(name)
+        hf: Any = auto.AutoTokenizer.from_pretrained(name)
     except (OSError, ValueError, KeyError, TypeError) as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
             f"no tokenizer can be loaded from {name} ({first})",
             "Give a Hugging Face id or a folder with tokenizer.json and tokenizer_config.json",
         ) from error
-    if not isinstance(hf, PreTrainedTokenizerFast):
+    if not hf.is_fast:
         raise ModelError(f"{name} has no fast tokenizer", "Convert it to a tokenizer.json first")
     try:
-        generation = GenerationConfig.from_pretrained(name)
+        generation: Any = auto.GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
         generation = None
-    listed = getattr(generation, "eos_token_id", None)
-    eos = {*(listed if isinstance(listed, list) else [listed]), hf.eos_token_id} - {None}
+    listed: Any = getattr(generation, "eos_token_id", None)
+    ids: list[Any] = [*(listed if isinstance(listed, list) else [listed]), hf.eos_token_id]
+    eos = {int(id_) for id_ in ids if id_ is not None}
 
-    def render(
-        messages: Sequence[Message], tools: Sequence[Message] | None, generate: bool
-    ) -> str:
+    def render(messages: Sequence[Message], tools: Sequence[Message] | None, generate: bool) -> str:
         from jinja2 import TemplateError
 
         plain = [dict(_arguments_as_objects(m)) for m in messages]

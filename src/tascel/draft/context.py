@@ -1,8 +1,9 @@
-"""The request so far, matched against its own ending: what did the context say after this before?"""
+"""The request so far, matched against its own ending: what followed when it said this before?"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.draft import kernels
 from tascel.types import Ids
@@ -18,9 +19,9 @@ class Context:
 
     def __init__(self, prompt: Ids, room: int = 256) -> None:
         self.length = len(prompt)
-        self.tokens = np.empty(self.length + room, np.int32)
+        self.tokens: NDArray[np.int32] = np.empty(self.length + room, np.int32)
         self.tokens[: self.length] = prompt
-        self.lengths = np.zeros(len(self.tokens) + 1, np.int32)
+        self.lengths: NDArray[np.int32] = np.zeros(len(self.tokens) + 1, np.int32)
         kernels.match_context(self.tokens, self.length, self.lengths)
 
     def append(self, token: int) -> None:
@@ -28,4 +29,6 @@ class Context:
         if self.length == len(self.tokens):
             self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)])
             self.lengths = np.concatenate([self.lengths, np.zeros_like(self.lengths)])
-        self.length = kernels.extend_context(self.tokens, self.length, self.lengths, np.int32(token))
+        self.length = kernels.extend_context(
+            self.tokens, self.length, self.lengths, np.int32(token)
+        )

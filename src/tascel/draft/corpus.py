@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tascel.draft import kernels
 from tascel.draft.kernels import SEPARATOR
 from tascel.draft.suffix_array import Ints, suffix_array
 from tascel.types import Ids
@@ -33,3 +34,13 @@ class Corpus:
 
     def __len__(self) -> int:
         return len(self.text)
+
+    def holds(self, output: Ids) -> bool:
+        """Whether this very output, from its start to its closing id, has been seen."""
+        whole = [SEPARATOR, *output.tolist()]
+        matches, spare = np.empty((2, kernels.MATCHES, 3), np.int32)
+        count = 0
+        for token in whole:
+            count = kernels.advance(self.text, self.array, matches, count, np.int32(token), spare)
+            matches, spare = spare, matches
+        return count > 0 and int(matches[0, 0]) == len(whole)

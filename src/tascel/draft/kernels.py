@@ -15,8 +15,14 @@ occurrence is (end, length): the `length` tokens before position `end` are also 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numba import njit
+from numpy.typing import NDArray
+
+Ints = NDArray[np.int32]
+Floats = NDArray[np.float64]
 
 SEPARATOR = -1
 END = -2  # sorts below every token: a suffix that ends is smaller than one that goes on
@@ -27,7 +33,11 @@ TOP = 4  # tokens that one match may propose
 PROBES = 16  # probes into a wide interval
 CANDIDATES = (ORDERS + 2) * TOP
 CORPUS, CONTEXT = 0, 1  # source indices in the trust table
-DEPTHS, COUNTS, SHARES = 10, 7, 11  # buckets of the trust table
+# Least value of each bucket of the trust table: match length, occurrences, share of them.
+DEPTH_FLOORS = np.array([1, 2, 3, 4, 5, 7, 9, 13, 17, 33])
+COUNT_FLOORS = np.array([1, 2, 3, 5, 9, 33, 257])
+SHARE_FLOORS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0])
+DEPTHS, COUNTS, SHARES = len(DEPTH_FLOORS), len(COUNT_FLOORS), len(SHARE_FLOORS)
 CELLS = 2 * ORDERS * DEPTHS * COUNTS * SHARES
 RELIABILITY_BINS = 20
 LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
@@ -58,7 +68,7 @@ def _bound(text, array, lo, hi, depth, token, after):
 
 
 @njit(cache=True)
-def advance(text, array, matches, count, token, out):
+def advance(text: Ints, array: Ints, matches: Ints, count: int, token: Any, out: Ints) -> int:
     """Matches after one more `token`: `matches` i32[>=count, 3] to `out`; returns how many."""
     kept = 0
     size = 0
@@ -119,7 +129,7 @@ def _insert(tokens, counts, found, token, count):
 
 
 @njit(cache=True)
-def extend_context(context, length, lengths, token):
+def extend_context(context: Ints, length: int, lengths: Ints, token: Any) -> int:
     """Append `token` at `length`; `lengths[i]` = how many tokens before i equal the last ones."""
     for i in range(length, 0, -1):
         lengths[i] = lengths[i - 1] + 1 if context[i - 1] == token else 0
@@ -129,7 +139,7 @@ def extend_context(context, length, lengths, token):
 
 
 @njit(cache=True)
-def match_context(context, length, lengths):
+def match_context(context: Ints, length: int, lengths: Ints) -> None:
     """`lengths` of a whole context at once: the Z-algorithm, read backwards. Linear time."""
     lengths[0] = 0
     left, right = 0, 0  # the furthest-reaching stretch known to repeat the ending, from behind
@@ -145,7 +155,7 @@ def match_context(context, length, lengths):
 
 
 @njit(cache=True)
-def occurrences(length, lengths, out):
+def occurrences(length: int, lengths: Ints, out: Ints) -> int:
     """Occurrences of the context's own ending, longest first, then newest: i32[OCCURRENCES, 2]."""
     longest = 0
     for i in range(1, length):
@@ -180,62 +190,19 @@ def _follow(context, length, occ, count, token, out):
 
 
 @njit(cache=True, inline="always")
-def _depth_bucket(depth):
-    if depth <= 4:
-        return depth - 1
-    if depth <= 6:
-        return 4
-    if depth <= 8:
-        return 5
-    if depth <= 12:
-        return 6
-    if depth <= 16:
-        return 7
-    return 8 if depth <= 32 else 9
+def _bucket(value, floors):
+    b = len(floors) - 1
+    while b > 0 and value < floors[b]:
+        b -= 1
+    return b
 
 
 @njit(cache=True, inline="always")
-def _count_bucket(count):
-    if count <= 2:
-        return count - 1
-    if count <= 4:
-        return 2
-    if count <= 8:
-        return 3
-    if count <= 32:
-        return 4
-    return 5 if count <= 256 else 6
-
-
-@njit(cache=True, inline="always")
-def _share_bucket(share):
-    if share >= 1.0:
-        return 10
-    if share < 0.05:
-        return 0
-    if share < 0.1:
-        return 1
-    if share < 0.2:
-        return 2
-    if share < 0.35:
-        return 3
-    if share < 0.5:
-        return 4
-    if share < 0.65:
-        return 5
-    if share < 0.8:
-        return 6
-    if share < 0.9:
-        return 7
-    return 8 if share < 0.97 else 9
-
-
-@njit(cache=True, inline="always")
-def cell(source, order, depth, total, count):
+def cell(source: int, order: int, depth: int, total: int, count: int) -> int:
     """Flat index into the trust table for a candidate seen `count` of `total` times."""
-    index = (source * ORDERS + order) * DEPTHS + _depth_bucket(depth)
-    index = index * COUNTS + _count_bucket(total)
-    return index * SHARES + _share_bucket(count / total)
+    index = (source * ORDERS + order) * DEPTHS + _bucket(depth, DEPTH_FLOORS)
+    index = index * COUNTS + _bucket(total, COUNT_FLOORS)
+    return index * SHARES + _bucket(count / total, SHARE_FLOORS)
 
 
 @njit(cache=True)
@@ -345,29 +312,25 @@ def mix_interpolate(
                 known += 1
         if known > 0:
             break
-    if n_occ > 0:
-        depth = min(order - 1, occ[0, 1])
-        stop = 0
-        for o in range(n_occ):  # ends far apart in length are not sorted: count, then move up
-            if occ[o, 1] >= depth:
-                stop += 1
-        ends = np.empty((stop, 2), np.int32)
-        at = 0
-        for o in range(n_occ):
-            if occ[o, 1] >= depth:
-                ends[at] = occ[o]
-                at += 1
-        found = _top_of_context(context, ends, 0, stop, tokens, counts)
-        for i in range(found):
-            share = (1.0 - weight) * counts[i] / stop
-            place = 0
-            while place < known and token[place] != tokens[i]:
-                place += 1
-            if place == known:
-                token[known], probability[known] = tokens[i], 0.0
-                known += 1
-            source[place] = 1 + CORPUS if probability[place] >= share else 1 + CONTEXT
-            probability[place] += share
+    if n_occ == 0:
+        return known
+    ends = np.empty_like(occ)  # occurrences at least as long as the longest match, cut to order - 1
+    n_ends = 0
+    for o in range(n_occ):
+        if occ[o, 1] >= min(order - 1, occ[0, 1]):
+            ends[n_ends] = occ[o]
+            n_ends += 1
+    found = _top_of_context(context, ends, 0, n_ends, tokens, counts)
+    for i in range(found):
+        share = (1.0 - weight) * counts[i] / n_ends
+        place = 0
+        while place < known and token[place] != tokens[i]:
+            place += 1
+        if place == known:
+            token[known], probability[known] = tokens[i], 0.0
+            known += 1
+        source[place] = 1 + CORPUS if probability[place] >= share else 1 + CONTEXT
+        probability[place] += share
     return known
 
 
@@ -376,11 +339,13 @@ def mix_interpolate(
 
 @njit(cache=True)
 def grow(
-    text, array, matches, n_matches, context, length, lengths,
-    calibrated, trust, reliability, order, least, weight,
-    cost, depth_limit, chain, priced, eos, vocabulary,
-    tokens, parents, trusts, sources,
-):  # fmt: skip
+    text: Ints, array: Ints, matches: Ints, n_matches: int,
+    context: Ints, length: int, lengths: Ints,
+    calibrated: bool, trust: Floats, reliability: Floats, order: int, least: int, weight: float,
+    cost: Floats, depth_limit: int, chain: bool, priced: bool, eos: Ints, vocabulary: int,
+    tokens: Ints, parents: NDArray[np.int16], trusts: NDArray[np.float32],
+    sources: NDArray[np.uint8],
+) -> int:  # fmt: skip
     """Best-first growth of a draft; returns how many nodes to offer.
 
     `cost` f64[N + 1]: milliseconds of the pass with 0…N drafted tokens. The offered tree is the
@@ -461,7 +426,7 @@ def grow(
             ended = ended or id_ == new
         if not ended:
             n_matches_of[here] = advance(
-                text, array, matches_of[parent], n_matches_of[parent], new, matches_of[here]
+                text, array, matches_of[parent], int(n_matches_of[parent]), new, matches_of[here]
             )
             n_occ_of[here] = _follow(
                 context, length, occ_of[parent], n_occ_of[parent], new, occ_of[here]
@@ -474,9 +439,10 @@ def grow(
 
 @njit(cache=True)
 def tally(
-    text, array, output, context, length, lengths, hits, totals,
-    trust, reliability, bin_hits, bin_totals,
-):  # fmt: skip
+    text: Ints, array: Ints, output: Ints, context: Ints, length: int, lengths: Ints,
+    hits: NDArray[np.int64], totals: NDArray[np.int64], trust: Floats, reliability: Floats,
+    bin_hits: NDArray[np.int64], bin_totals: NDArray[np.int64],
+) -> None:  # fmt: skip
     """Walk a held-out `output` and count, for every candidate at every token, whether it was right.
 
     By trust cell into `hits` and `totals`; where `trust` is given (not empty) by the mixture's own

@@ -4,6 +4,8 @@ Linear time over any integer alphabet; the full order, since a match may be of a
 that ends sorts before every suffix that goes on.
 """
 
+# pyright: basic
+
 from __future__ import annotations
 
 import numpy as np
@@ -43,7 +45,7 @@ def _sort(text: Ints, letters: int) -> Ints:
 
 
 @njit(cache=True)
-def _s_types(text):
+def _s_types(text: Ints) -> NDArray[np.bool_]:
     """Whether the suffix at i is smaller than the one at i + 1."""
     n = len(text)
     small = np.zeros(n, np.bool_)
@@ -53,7 +55,7 @@ def _s_types(text):
 
 
 @njit(cache=True)
-def _lms_positions(small):
+def _lms_positions(small: NDArray[np.bool_]) -> Ints:
     """Where an S-type suffix follows an L-type one."""
     found = np.empty(len(small) // 2 + 1, np.int32)
     count = 0
@@ -65,7 +67,7 @@ def _lms_positions(small):
 
 
 @njit(cache=True)
-def _induce(text, small, letters, seeds):
+def _induce(text: Ints, small: NDArray[np.bool_], letters: int, seeds: Ints) -> Ints:
     """Sort all suffixes, given the order of the leftmost-S ones (or any order: then only their
     substrings get sorted)."""
     n = len(text)
@@ -101,7 +103,7 @@ def _induce(text, small, letters, seeds):
 
 
 @njit(cache=True)
-def _names(text, small, order, lms):
+def _names(text: Ints, small: NDArray[np.bool_], order: Ints, lms: Ints) -> tuple[Ints, int]:
     """Number the leftmost-S substrings by rank, equal ones alike: names in text order."""
     n = len(text)
     rank_of = np.full(n, -1, np.int32)
@@ -122,7 +124,7 @@ def _names(text, small, order, lms):
 
 
 @njit(cache=True)
-def _same_substring(text, small, a, b):
+def _same_substring(text: Ints, small: NDArray[np.bool_], a: int, b: int) -> bool:
     """Whether the leftmost-S substrings at a and b are equal, up to and with their next such."""
     n = len(text)
     length = 0

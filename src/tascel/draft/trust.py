@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +23,6 @@ Counts = NDArray[np.int64]
 _SHAPE = (2, kernels.ORDERS, kernels.DEPTHS, kernels.COUNTS, kernels.SHARES)
 #: Pseudo-counts with which a sparse cell leans on its parent.
 _LEAN = 4.0
-#: The least share of each share bucket: what a source that was never counted is believed.
-_SHARE_FLOORS = np.array([0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,7 +49,7 @@ class Trust:
         """
         hits = self.hits.reshape(_SHAPE).astype(np.float64)
         totals = self.totals.reshape(_SHAPE).astype(np.float64)
-        belief = np.broadcast_to(_SHARE_FLOORS / 2, _SHAPE)
+        belief = np.broadcast_to(kernels.SHARE_FLOORS / 2, _SHAPE)
         for axes in ((1, 2, 3), (2, 3), (2,), ()):
             hit = hits.sum(axes, keepdims=True)
             total = totals.sum(axes, keepdims=True)
@@ -100,7 +99,7 @@ def count(
     return trust
 
 
-def _rising(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rising(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
     """The nearest rising sequence: neighbours that fall are pooled (isotonic regression)."""
     pools: list[tuple[float, float, int]] = []
     for value, weight in zip(values, weights, strict=True):

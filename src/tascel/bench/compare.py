@@ -1,0 +1,111 @@
+"""Side by side: every contender answers every prompt, interleaved, in one run."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from tascel.bench.contenders import Answer, Contender, unseen
+from tascel.runner import Runner
+from tascel.types import Request
+
+#: Resamples of the prompts for the interval of a ratio of totals.
+RESAMPLES = 1000
+#: Prompts answered before the clock counts.
+WARM_UP = 2
+
+Round = Mapping[str, Answer]
+
+
+def interleave(
+    entrants: Mapping[str, Contender],
+    requests: Sequence[Request],
+    progress: Callable[[int, Round], None] = lambda done, round_: None,
+) -> list[Round]:
+    """Let all answer each request before the next one; who begins changes from prompt to prompt."""
+    names = list(entrants)
+    for request in requests[:WARM_UP]:
+        for name in names:
+            entrants[name](request)
+    rounds: list[Round] = []
+    for i, request in enumerate(requests):
+        turn = names[i % len(names) :] + names[: i % len(names)]
+        answers = {name: entrants[name](request) for name in turn}
+        rounds.append({name: answers[name] for name in names})
+        progress(i + 1, rounds[-1])
+    return rounds
+
+
+def report(runner: Runner, rounds: Sequence[Round], baseline: str = "none") -> dict[str, Any]:
+    """The stable output format of `bench` and `demo`; answers that do not stand verbatim in the
+    bundle are also reported apart."""
+    fresh = [r for r in rounds if unseen(runner, r[baseline])]
+    return {
+        "model": runner.setting.model,
+        "device": f"{runner.setting.device}, {runner.setting.machine}",
+        "dtype": runner.setting.dtype,
+        "price_file": runner.setting.file.name,
+        "price_ms": [round(float(ms), 3) for ms in runner.price.ms[0]],
+        "examples": len(rounds),
+        "rows": table(rounds, baseline),
+        "unseen": {"examples": len(fresh), "rows": table(fresh, baseline)},
+    }
+
+
+def table(rounds: Sequence[Round], baseline: str = "none") -> list[dict[str, Any]]:
+    """One row a contender, in the stable output format; times are sums over all prompts.
+
+    `speedup` compares decode seconds per token after the prefill's token, `speedup_total` all
+    seconds; `interval` is that total's 95 % paired-bootstrap interval; `identical` compares token
+    ids with the baseline's.
+    """
+    if not rounds:
+        return []
+    return [_row(name, rounds, baseline) for name in rounds[0]]
+
+
+def _row(name: str, rounds: Sequence[Round], baseline: str) -> dict[str, Any]:
+    own = [r[name] for r in rounds]
+    base = [r[baseline] for r in rounds]
+    tokens = sum(len(a.tokens) for a in own)
+    seconds = [a.prefill_seconds + a.decode_seconds for a in own]
+    base_seconds = [a.prefill_seconds + a.decode_seconds for a in base]
+    mismatches = sum(a.tokens != b.tokens for a, b in zip(own, base, strict=True))
+    return {
+        "name": name,
+        "tokens": tokens,
+        "seconds": sum(seconds),
+        "tokens_per_second": tokens / sum(seconds),
+        "speedup": _decode_rate(own) / _decode_rate(base) if _decode_rate(base) else 1.0,
+        "speedup_total": sum(base_seconds) / sum(seconds),
+        "tokens_per_step": tokens / sum(a.steps for a in own),
+        "prefill_seconds": sum(a.prefill_seconds for a in own),
+        "drafted_share": sum(sum(a.drafted.values()) for a in own) / tokens,
+        "identical": mismatches == 0,
+        "mismatches": mismatches,
+        "interval": [*_interval(base_seconds, seconds)],
+        "by_source": dict(_by_source(own, tokens)),
+    }
+
+
+def _decode_rate(answers: Sequence[Answer]) -> float:
+    """Tokens after the first per second of decoding."""
+    seconds = sum(a.decode_seconds for a in answers)
+    return sum(len(a.tokens) - 1 for a in answers) / seconds if seconds else 0.0
+
+
+def _by_source(answers: Sequence[Answer], tokens: int) -> Iterator[tuple[str, float]]:
+    for source in sorted({s for a in answers for s in a.drafted}):
+        yield source, sum(a.drafted.get(source, 0) for a in answers) / tokens
+
+
+def _interval(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
+    rng = random.Random(0)
+    pairs = list(zip(over, under, strict=True))
+    ratios: list[float] = []
+    for _ in range(RESAMPLES):
+        drawn = rng.choices(pairs, k=len(pairs))
+        ratios.append(sum(o for o, _ in drawn) / sum(u for _, u in drawn))
+    ratios.sort()
+    return ratios[int(0.025 * RESAMPLES)], ratios[int(0.975 * RESAMPLES)]

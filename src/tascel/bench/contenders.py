@@ -1,0 +1,150 @@
+"""Who competes in a benchmark: our loop with a draft or with none, and stock transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from tascel.draft.ngram import DraftConfig
+from tascel.errors import RequestError
+from tascel.runner import Runner
+from tascel.types import Chunk, Completion, Request
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one contender made of one prompt. `steps` counts passes, the prefill included;
+    `drafted` the tokens that a draft had right, by source; `sources` who wrote each token, where
+    the contender knows."""
+
+    tokens: tuple[int, ...]
+    prefill_seconds: float
+    decode_seconds: float
+    steps: int
+    drafted: Mapping[str, int] = field(default_factory=dict[str, int])
+    sources: tuple[str, ...] = ()
+
+
+Contender = Callable[[Request], Answer]
+#: Sees each token of our own contenders as it comes, outside the timed part.
+Watch = Callable[[str, Chunk], None]
+
+
+def contenders(
+    runner: Runner, names: list[str], watch: Watch | None = None
+) -> dict[str, Contender]:
+    """The contenders called `names`, ready to answer.
+
+    Raises:
+        RequestError: nobody has that name, or it needs a bundle.
+    """
+    known: dict[str, Callable[[], Contender]] = {
+        "tascel": lambda: _ours(lambda request: runner.run(request), "tascel", watch),
+        "none": lambda: _ours(lambda request: runner.run(request, plain=True), "none", watch),
+        "tasc-paper": lambda: _paper(runner),
+        "transformers": lambda: _stock(runner, {}),
+        "prompt-lookup": lambda: _stock(runner, {"prompt_lookup_num_tokens": 10}),
+    }
+    for name in names:
+        if name not in known:
+            raise RequestError(
+                f"nobody to compare with is called {name!r}", f"Choose of {[*known]}"
+            )
+    return {name: known[name]() for name in names}
+
+
+def _ours(
+    run: Callable[[Request], Generator[Chunk, None, Completion]],
+    name: str,
+    watch: Watch | None = None,
+) -> Contender:
+    def answer(request: Request) -> Answer:
+        chunks = run(request)
+        while True:
+            try:
+                chunk = next(chunks)
+            except StopIteration as end:
+                done: Completion = end.value
+                break
+            if watch is not None:
+                watch(name, chunk)
+        stats = done.stats
+        return Answer(
+            done.tokens,
+            stats.prefill_seconds,
+            stats.decode_seconds,
+            stats.steps,
+            stats.accepted,
+            done.sources,
+        )
+
+    return answer
+
+
+def _paper(runner: Runner) -> Contender:
+    if runner.bundle is None:
+        raise RequestError("tasc-paper drafts from a bundle", "Give one")
+    draft = runner.bundle.draft(DraftConfig.published())
+    return _ours(lambda request: runner.run(request, draft=draft), "tasc-paper")
+
+
+class _FirstToken:
+    """A streamer that only notes when the first tokens came and how often tokens came."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+
+    def put(self, value: object) -> None:
+        """Called with the prompt, then after every pass."""
+        self.seconds.append(perf_counter())
+
+    def end(self) -> None:
+        """Nothing to flush."""
+
+
+def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
+    """transformers' own greedy `generate`."""
+    import torch
+
+    from tascel.engines.hf.batch import greedy
+
+    model: Any = runner.model
+
+    def answer(request: Request) -> Answer:
+        if not request.sampling.plain_greedy:
+            raise RequestError("stock generate is compared greedily", "Leave out sampling settings")
+        ids = torch.tensor(request.prompt[None], dtype=torch.long, device=model.device)
+        passes: list[None] = []
+
+        def count(*_: object) -> None:
+            passes.append(None)
+
+        hook = model.register_forward_pre_hook(count)
+        streamer = _FirstToken()
+        settings = {
+            "max_new_tokens": request.max_tokens,
+            "eos_token_id": sorted(runner.engine.eos_ids),
+            "pad_token_id": runner.codec.end_id,
+        }
+        started = perf_counter()
+        with greedy(model, **settings, **options):
+            output = model.generate(ids, attention_mask=torch.ones_like(ids), streamer=streamer)
+        seconds = perf_counter() - started
+        hook.remove()
+        prefill = streamer.seconds[1] - started
+        tokens = tuple(output[0, ids.shape[1] :].tolist())
+        drafted = {"context": len(tokens) - len(passes)} if options else {}
+        return Answer(tokens, prefill, seconds - prefill, len(passes), drafted)
+
+    return answer
+
+
+def unseen(runner: Runner, answer: Answer) -> bool:
+    """Whether an answer does not stand verbatim among the outputs that the bundle learned."""
+    if runner.bundle is None:
+        return True
+    return not runner.bundle.corpus.holds(np.asarray(answer.tokens, np.int32))

@@ -1,0 +1,101 @@
+"""Is the output the same? Proof in fp32, a measured rate elsewhere.
+
+Another width may run another kernel whose sums differ in the last bits, so in fp32 a difference is
+a tie if the two logits were within 1e-4 of each other; ties must be rarer than 1 in 10,000 tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tascel.bench.contenders import contenders
+from tascel.decode.loop import complete
+from tascel.draft.base import Proposal
+from tascel.runner import Runner
+from tascel.types import Request
+
+TIE = 1e-4
+TIES_PER_TOKEN = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where an answer first left plain decoding, and how far apart the two logits were there."""
+
+    request: str
+    against: str
+    position: int
+    gap: float
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What `verify` saw. `equal` is the verdict."""
+
+    prompts: int
+    tokens: int
+    drafted_share: float
+    offered: int
+    rejects: int
+    block_stops: int
+    differences: tuple[Difference, ...]
+
+    @property
+    def equal(self) -> bool:
+        """No difference but ties, and those rare enough."""
+        ties = [d for d in self.differences if d.gap <= TIE]
+        return len(ties) == len(self.differences) and len(ties) <= self.tokens * TIES_PER_TOKEN
+
+
+def verify(
+    runner: Runner,
+    requests: Sequence[Request],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Report:
+    """Compare drafted answers with our own plain ones and, when greedy, with stock `generate`."""
+    greedy = all(r.sampling.plain_greedy and not r.stop for r in requests)
+    names = ["none", *(["transformers"] if greedy else [])]
+    others = contenders(runner, names)
+    tokens = drafted = offered = rejects = block_stops = 0
+    differences: list[Difference] = []
+    for done, request in enumerate(requests, start=1):
+        ours = complete(runner.run(request))
+        tokens += len(ours.tokens)
+        drafted += sum(ours.stats.accepted.values())
+        offered += ours.stats.offered
+        rejects += ours.stats.rejects
+        block_stops += ours.stats.block_stops
+        for name in names:
+            theirs = others[name](request).tokens
+            if theirs != ours.tokens:
+                differences.append(_difference(runner, request, name, ours.tokens, theirs))
+        progress(done, len(requests))
+    return Report(
+        prompts=len(requests),
+        tokens=tokens,
+        drafted_share=drafted / tokens if tokens else 0.0,
+        offered=offered,
+        rejects=rejects,
+        block_stops=block_stops,
+        differences=tuple(differences),
+    )
+
+
+def _difference(
+    runner: Runner, request: Request, against: str, ours: Sequence[int], theirs: Sequence[int]
+) -> Difference:
+    pairs = zip(ours, theirs, strict=False)
+    shorter = min(len(ours), len(theirs))
+    at = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)
+    gap = float("inf")  # one answer goes on where the other has ended: no tie can do that
+    if at < shorter:
+        prompt = np.concatenate([request.prompt, np.asarray(ours[:at], np.int32)])
+        (row,), (verdict,) = runner.engine.prefill([Request("gap", prompt)], [Proposal.nothing()])
+        logits: Any = verdict.logits(-1)
+        gap = abs(float(logits[ours[at]]) - float(logits[theirs[at]]))
+        runner.engine.close(row)
+    return Difference(request.id, against, at, gap)

@@ -1,0 +1,95 @@
+"""A bundle: everything learned of a task, as one folder that goes with one tokenizer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save  # pyright: ignore[reportUnknownVariableType]
+
+from tascel.codec import Codec
+from tascel.draft import kernels
+from tascel.draft.corpus import Corpus
+from tascel.draft.ngram import DraftConfig, NgramDraft
+from tascel.draft.trust import Trust
+from tascel.errors import BundleError
+from tascel.store.folder import map_array, open_folder
+from tascel.store.manifest import Manifest
+
+TOKENIZER = "tokenizer"
+SEGMENT = "segment-000"
+TRUST = "trust.safetensors"
+SUMMARY = "SUMMARY.md"
+_REBUILD = "The bundle is damaged: copy it again or rebuild it"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bundle:
+    """An opened bundle. Its arrays are mapped, not read: opening takes no time at any size."""
+
+    path: Path
+    manifest: Manifest
+    codec: Codec
+    corpus: Corpus
+    trust: Trust
+
+    @staticmethod
+    def open(path: str | Path, codec: Codec | None = None) -> Bundle:
+        """Open the bundle at `path`, for the model whose `codec` is given (default: its own copy).
+
+        Raises:
+            BundleError: missing, damaged, newer, or built with another tokenizer.
+        """
+        path = Path(path)
+        manifest = open_folder(path)
+        if codec is None:
+            codec = Codec.from_pretrained(path / TOKENIZER)
+        if codec.fingerprint != manifest.tokenizer:
+            raise BundleError(
+                f"{path}: was built with the tokenizer of {manifest.model}, which writes other ids "
+                "than this model's",
+                "Use that model, or build a bundle for this one with `tascel build`",
+            )
+        if manifest.segments != (SEGMENT,):
+            raise BundleError(f"{path}: has segments {manifest.segments}", _REBUILD)
+        folder = path / SEGMENT
+        text = map_array(folder / "text.npy", np.int32)
+        array = map_array(folder / "array.npy", np.int32)
+        if text.ndim != 1 or text.shape != array.shape:
+            raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
+        return Bundle(path, manifest, codec, Corpus(text, array), _read_trust(path / TRUST))
+
+    def draft(self, config: DraftConfig | None = None) -> NgramDraft:
+        """The draft for requests of this task, kernels compiled."""
+        draft = NgramDraft(
+            self.corpus, self.trust, self.codec.eos_ids, self.codec.vocab_size, config
+        )
+        draft.warm()
+        return draft
+
+
+def fill(folder: Path, codec: Codec, corpus: Corpus, trust: Trust, summary: str) -> None:
+    """Write a bundle's files, all but the manifest, into an empty folder."""
+    codec.save(folder / TOKENIZER)
+    (folder / SEGMENT).mkdir()
+    np.save(folder / SEGMENT / "text.npy", corpus.text)
+    np.save(folder / SEGMENT / "array.npy", corpus.array)
+    counts = {name: getattr(trust, name) for name in Trust.__slots__}
+    (folder / TRUST).write_bytes(save(counts))  # save_file would make it private
+    (folder / SUMMARY).write_text(summary, encoding="utf-8")
+
+
+def _read_trust(path: Path) -> Trust:
+    try:
+        arrays = load_file(path)
+        trust = Trust(**{name: arrays[name] for name in Trust.__slots__})
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read ({error})", _REBUILD) from error
+    cells, bins = (kernels.CELLS,), (kernels.RELIABILITY_BINS,)
+    for counts, shape in ((trust.hits, cells), (trust.totals, cells), (trust.bin_hits, bins),
+                          (trust.bin_totals, bins)):  # fmt: skip
+        if counts.shape != shape or counts.dtype != np.int64 or (counts < 0).any():
+            raise BundleError(f"{path}: holds no counts of this version", _REBUILD)
+    return trust

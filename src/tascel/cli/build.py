@@ -1,0 +1,46 @@
+"""`tascel build`: learn a task from its traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tascel.cli import options
+from tascel.cli.console import err, out, progress
+
+
+def build(
+    traces: options.Traces,
+    model: options.Model,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The bundle's folder.")],
+    adapter: options.Adapter = None,
+    own_outputs: Annotated[
+        int, typer.Option(min=0, help="Let the model answer so many training prompts itself.")
+    ] = 0,
+    no_text: Annotated[
+        bool, typer.Option("--no-text", help="Quote no n-grams in SUMMARY.md.")
+    ] = False,
+    max_tokens: options.MaxTokens = 512,
+    skip_bad: options.SkipBad = False,
+) -> None:
+    """Learn the task of TRACES for a model and write a bundle."""
+    from tascel.build import BuildConfig
+    from tascel.build import build as run
+    from tascel.traces.read import BadLines, read_traces
+
+    bad = BadLines()
+    stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
+    config = BuildConfig(own_outputs=own_outputs, text=not no_text, max_tokens=max_tokens)
+    with progress() as report:
+        bundle = run(stream, model, output, adapter=adapter, config=config, progress=report)
+    if bad.count:
+        err.print(str(bad), markup=False)
+    counts = bundle.manifest.counts
+    size = sum(entry.bytes for entry in bundle.manifest.files.values())
+    out.print(
+        f"{output}: {counts['outputs']:,} outputs ({counts['distinct_outputs']:,} distinct, "
+        f"{counts['own_outputs']:,} the model's own), {counts['tokens']:,} tokens, "
+        f"{size / 1e6:.1f} MB; see SUMMARY.md there"
+    )

@@ -1,0 +1,17 @@
+"""`tascel check`: is a bundle whole?"""
+
+from __future__ import annotations
+
+from tascel.cli import options
+from tascel.cli.console import out
+
+
+def check(bundle: options.Bundle) -> None:
+    """Verify every checksum of a bundle and that it opens."""
+    from tascel.bundle import Bundle
+    from tascel.store.folder import check_folder
+
+    manifest = check_folder(bundle)
+    Bundle.open(bundle)
+    size = sum(entry.bytes for entry in manifest.files.values())
+    out.print(f"{bundle}: {len(manifest.files)} files, {size / 1e6:.1f} MB, all as written")

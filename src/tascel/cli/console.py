@@ -1,0 +1,110 @@
+"""What every verb shows: progress with rates, coloured answers, tables, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+from rich.text import Text
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+#: The colour of a token by who drafted it; the model's own are plain.
+COLOURS: Mapping[str, str] = {"model": "", "corpus": "green", "context": "cyan", "draft": "magenta"}
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: Task) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.0f}/s" if speed and speed >= 10 else f"{speed or 0:.1f}/s")
+
+
+@contextmanager
+def progress() -> Generator[Callable[[str, int, int | None], None]]:
+    """A bar a stage, with rates, on standard error; yields `report(stage, done, total)`."""
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err, transient=False) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(stage: str, done: int, total: int | None) -> None:
+            if stage not in tasks:
+                for task in tasks.values():
+                    if bars.tasks[task].total is None:
+                        bars.update(task, total=bars.tasks[task].completed)
+                tasks[stage] = bars.add_task(stage, total=total)
+            bars.update(tasks[stage], completed=done, total=total)
+
+        yield report
+        for task in bars.tasks:
+            if task.total is None:
+                bars.update(task.id, total=task.completed)
+
+
+def coloured(pieces: Sequence[tuple[str, str]]) -> Text:
+    """An answer's (text, source) pieces, drafted ones coloured."""
+    return Text.assemble(*((text, COLOURS[source]) for text, source in pieces))
+
+
+def legend() -> Text:
+    """What the colours mean."""
+    named = [("model's own", ""), ("from the task", "green"), ("from the context", "cyan")]
+    return Text("  ").join(Text(text, style) for text, style in named)
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """A benchmark's rows for reading."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for head in ("tokens/s", "speed-up", "total", "95 %", "tokens/step", "drafted", "identical"):
+        table.add_column(head, justify="right")
+    for row in rows:
+        low, high = row["interval"]
+        table.add_row(
+            row["name"],
+            f"{row['tokens_per_second']:.1f}",
+            f"{row['speedup']:.2f}×",
+            f"{row['speedup_total']:.2f}×",
+            f"{low:.2f}–{high:.2f}",
+            f"{row['tokens_per_step']:.2f}",
+            f"{row['drafted_share']:.0%}",
+            "yes" if row["identical"] else f"no ({row['mismatches']})",
+        )
+    return table
+
+
+def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
+    """Write a verb's numbers whole or not at all."""
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

@@ -1,0 +1,40 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
+Prompts = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROMPTS",
+        help="Traces or prompts: JSONL or Parquet, plain or gzipped, or a folder.",
+    ),
+]
+Traces = Annotated[
+    str,
+    typer.Argument(
+        metavar="TRACES", help="Past exchanges: JSONL or Parquet, plain or gzipped, or a folder."
+    ),
+]
+Model = Annotated[
+    str, typer.Option("--model", "-m", help="Hugging Face id, or a folder with the model.")
+]
+Adapter = Annotated[
+    Path | None, typer.Option("--adapter", "-a", help="PEFT folder on top of the model.")
+]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
+Device = Annotated[
+    str | None, typer.Option(help="As torch names it; default: a GPU if there is one.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]
+Split = Annotated[str, typer.Option(help="Use prompts of this split, and those that name none.")]
+MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
+SkipBad = Annotated[
+    bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")
+]

@@ -1,0 +1,105 @@
+"""What a verify pass costs here: measured once for a model, device and dtype, kept in a file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+
+import numpy as np
+
+from tascel.cache import cache_folder
+from tascel.decode.engine import Engine
+from tascel.draft.base import Proposal
+from tascel.draft.price import Price
+from tascel.types import Request
+
+WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
+#: Tokens in the cache while measuring: a short prompt's worth.
+CONTEXT = 96
+ROUNDS = 7
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a price holds for: anything else is measured anew."""
+
+    model: str
+    weights: str
+    device: str
+    dtype: str
+    threads: int
+    runtime: str
+    machine: str = ""
+
+    @property
+    def file(self) -> Path:
+        """Where this setting's price is kept, in the user's cache."""
+        key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
+        return cache_folder("prices") / f"{key[:16]}.json"
+
+
+def machine() -> str:
+    """The processor's name as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()} x{os.cpu_count()}"
+
+
+def price_of(
+    engine: Engine,
+    setting: Setting,
+    *,
+    anew: bool = False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Price:
+    """The price for `setting`: from its file, else measured now (seconds) and written there."""
+    if not anew:
+        known = _read(setting.file)
+        if known is not None:
+            return Price.from_points(known)
+    points = measure(engine, progress)
+    content = {"setting": asdict(setting), "context": CONTEXT, "ms": points}
+    setting.file.parent.mkdir(parents=True, exist_ok=True)
+    partial = setting.file.with_suffix(f".{os.getpid()}.tmp")
+    partial.write_text(json.dumps(content, indent=1))
+    partial.replace(setting.file)
+    return Price.from_points(points)
+
+
+def measure(
+    engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[int, float]:
+    """Median milliseconds of a pass by its width, interleaved over widths; batch 1."""
+    room = engine.context_limit - CONTEXT
+    widths = [w for w in WIDTHS if w == 1 or (engine.drafts and w <= room)]
+    prompt = (np.arange(CONTEXT, dtype=np.int32) * 7919) % engine.vocab_size
+    times: dict[int, list[float]] = {width: [] for width in widths}
+    for round_ in range(ROUNDS):
+        (row,), _ = engine.prefill([Request("price", prompt)], [Proposal.nothing()])
+        for width in widths:
+            proposal = Proposal.chain([(11 * i) % engine.vocab_size for i in range(width - 1)])
+            started = perf_counter()
+            (verdict,) = engine.check([row], prompt[:1], [proposal])
+            verdict.argmax(-1)
+            engine.keep(row, [])
+            times[width].append(perf_counter() - started)
+        engine.close(row)
+        progress(round_ + 1, ROUNDS)
+    return {width: 1000 * median(seconds[1:]) for width, seconds in times.items()}
+
+
+def _read(file: Path) -> Mapping[int, float] | None:
+    try:
+        return {int(w): float(ms) for w, ms in json.loads(file.read_text())["ms"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent or damaged: measured again

@@ -1,0 +1,171 @@
+"""A model and its bundle, ready to answer: the Python API's `load`."""
+
+from __future__ import annotations
+
+import secrets
+import warnings
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from tascel.bundle import Bundle
+from tascel.codec import Codec
+from tascel.decode.engine import Engine
+from tascel.decode.loop import complete, decode
+from tascel.draft.base import Draft
+from tascel.draft.breaker import Breaker
+from tascel.draft.ngram import DraftConfig
+from tascel.draft.price import Price
+from tascel.engines.profile import Setting, machine, price_of
+from tascel.types import Chunk, Completion, Message, Request, Sampling
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(slots=True, eq=False)
+class Runner:
+    """Answers prompts, drafting where it pays. One request at a time.
+
+    Attributes:
+        draft: None decodes plainly.
+        breaker: stops the draft when it has not paid; shared by all requests of the runner.
+        setting: what was measured for `price`.
+    """
+
+    model: PreTrainedModel
+    engine: Engine
+    codec: Codec
+    draft: Draft | None
+    price: Price
+    setting: Setting
+    breaker: Breaker
+    bundle: Bundle | None = None
+
+    def generate(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Message] | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int = 512,
+    ) -> Completion:
+        """Answer one prompt (text, or messages in OpenAI's shape).
+
+        Raises:
+            RequestError: the prompt is longer than the context, or a setting is impossible.
+        """
+        return complete(self.run(self.request(prompt, tools, sampling, stop, max_tokens)))
+
+    def stream(
+        self,
+        prompt: str | Sequence[Message],
+        *,
+        tools: Sequence[Message] | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int = 512,
+    ) -> Generator[Chunk, None, Completion]:
+        """As `generate`, token by token: each chunk names who drafted it."""
+        return self.run(self.request(prompt, tools, sampling, stop, max_tokens))
+
+    def request(
+        self,
+        prompt: str | Sequence[Message],
+        tools: Sequence[Message] | None = None,
+        sampling: Sampling | None = None,
+        stop: Sequence[str] = (),
+        max_tokens: int = 512,
+    ) -> Request:
+        """The request as ids. A missing seed is drawn here, so that a request is repeatable."""
+        sampling = sampling or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(63))
+        ids = self.codec.prompt(prompt, tools)
+        return Request(f"request {next(_serial)}", ids, sampling, tuple(stop), max_tokens)
+
+    def run(
+        self, request: Request, *, draft: Draft | None = None, plain: bool = False
+    ) -> Generator[Chunk, None, Completion]:
+        """Answer a request with the runner's draft, with another one, or with none (`plain`)."""
+        if plain:
+            return decode(self.engine, None, request, self.price, self.codec.stream())
+        breaker = self.breaker if draft is None else Breaker(self.price)
+        draft = draft or self.draft
+        return decode(self.engine, draft, request, self.price, self.codec.stream(), breaker)
+
+
+_serial: Iterator[int] = count(1)
+
+
+def load(
+    bundle: str | Path | None,
+    *,
+    model: str | Path,
+    adapter: str | Path | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+    config: DraftConfig | None = None,
+    drafts: bool = True,
+    profile: Callable[[int, int], None] = lambda done, total: None,
+) -> Runner:
+    """Open a bundle and the model it was built for, warmed up.
+
+    Args:
+        bundle: the bundle's folder; None decodes plainly.
+        model: Hugging Face id or folder.
+        adapter: a PEFT folder on top of it.
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: as torch names it; default: a GPU if there is one.
+        config: how to draft.
+        drafts: False runs without drafts, and so runs models that cannot take drafts back.
+        profile: hears how far measuring the verify cost is, if that has to be done now.
+
+    Raises:
+        ModelError: the model or adapter cannot be loaded, or cannot check drafts.
+        BundleError: the bundle is damaged or belongs to another tokenizer.
+    """
+    from tascel.engines.hf.engine import HfEngine
+    from tascel.engines.hf.load import fingerprint, load_model
+
+    codec = Codec.from_pretrained(model)
+    opened = Bundle.open(bundle, codec) if bundle is not None else None
+    lm = load_model(model, adapter, dtype, device)
+    weights = fingerprint(model, adapter)
+    if opened and opened.manifest.weights not in (None, weights):
+        warnings.warn(
+            f"{bundle} was built from other weights than these: answers stay exact, drafts may "
+            "fit less well; build it again if this model answers differently",
+            stacklevel=2,
+        )
+    engine = HfEngine(lm, allow_no_drafts=not drafts)
+    setting = _setting(lm, Path(str(model)).name, weights)
+    price = price_of(engine, setting, progress=profile)
+    draft = None
+    if opened and drafts:
+        draft = opened.draft(replace(config or DraftConfig(), trees=engine.trees))
+    runner = Runner(lm, engine, codec, draft, price, setting, Breaker(price), opened)
+    warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
+    complete(runner.run(warm, draft=draft, plain=draft is None))
+    return runner
+
+
+def _setting(model: PreTrainedModel, name: str, weights: str) -> Setting:
+    import torch
+
+    device = model.device
+    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
+    return Setting(
+        model=name,
+        weights=weights,
+        device=device.type,
+        dtype=str(model.dtype).removeprefix("torch."),
+        threads=torch.get_num_threads(),
+        runtime=f"torch {torch.__version__}",
+        machine=gpu,
+    )

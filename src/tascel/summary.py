@@ -1,0 +1,89 @@
+"""SUMMARY.md: what a bundle holds, for people. Quotes only what many traces share."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+
+from tascel.codec import Codec
+from tascel.types import Ids
+
+#: A quoted n-gram stands in at least so many distinct traces, so no single trace can be read off.
+LEAST_TRACES = 5
+LONGEST, SHOWN = 12, 30
+#: Outputs looked at: enough for frequencies.
+SAMPLE = 5_000
+
+
+def summarise(
+    codec: Codec, outputs: Sequence[Ids], counts: Mapping[str, int], model: str, text: bool
+) -> str:
+    """The page's Markdown; without `text` no word of the traces is quoted."""
+    lengths = sorted(map(len, outputs))
+    lines = [
+        "# What this bundle has learned",
+        "",
+        f"Built for `{model.rstrip('/').rsplit('/', 1)[-1]}`; drafts for any model with the same "
+        "tokenizer, though best for the one whose answers it has seen.",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| traces read | {counts['traces']:,} |",
+        f"| outputs indexed | {counts['outputs']:,}, {counts['distinct_outputs']:,} distinct |",
+        f"| of them the model's own answers | {counts['own_outputs']:,} |",
+        f"| tokens | {counts['tokens']:,} |",
+        f"| output length | median {lengths[len(lengths) // 2]}, longest {lengths[-1]} tokens |",
+        "",
+    ]
+    if not text:
+        return "\n".join([*lines, "Quotes were left out on request.", ""])
+    step = max(1, len(outputs) // SAMPLE)
+    grams = frequent(outputs[::step])
+    lines += [
+        "## Most frequent n-grams",
+        "",
+        f"By tokens they could save; each stands in at least {LEAST_TRACES} distinct traces.",
+        "",
+        "| traces | tokens | text |",
+        "|---:|---:|---|",
+    ]
+    for gram, traces in grams:
+        quoted = codec.decode(gram).replace("|", "\\|").replace("\n", "⏎").replace("`", "'")
+        lines.append(f"| {traces:,} | {len(gram)} | `{quoted}` |")
+    if not grams:
+        lines.append("| | | *nothing is that frequent* |")
+    return "\n".join([*lines, ""])
+
+
+def frequent(outputs: Sequence[Ids]) -> list[tuple[tuple[int, ...], int]]:
+    """N-grams with the number of distinct traces they stand in, by tokens saved; none that is
+    mostly inside a better one."""
+    counts: dict[tuple[int, ...], int] = {}
+    alive: set[tuple[int, ...]] | None = None  # a long n-gram is frequent only if its parts are
+    for n in range(1, LONGEST + 1):
+        traces: defaultdict[tuple[int, ...], int] = defaultdict(int)
+        for output in outputs:
+            ids = output.tolist()
+            grams = {tuple(ids[i : i + n]) for i in range(len(ids) - n + 1)}
+            for gram in grams:
+                if alive is None or (gram[:-1] in alive and gram[1:] in alive):
+                    traces[gram] += 1
+        alive = {gram for gram, count in traces.items() if count >= LEAST_TRACES}
+        counts.update((gram, traces[gram]) for gram in alive)
+    covered = {
+        part
+        for gram, count in counts.items()
+        for part in (gram[:-1], gram[1:])
+        if counts.get(part) == count
+    }
+    whole = [(g, c) for g, c in counts.items() if len(g) > 1 and g not in covered]
+    whole.sort(key=lambda pair: (-pair[1] * (len(pair[0]) - 1), pair[0]))
+    told: list[tuple[tuple[int, ...], int]] = []
+    shown: set[tuple[int, ...]] = set()
+    for gram, count in whole:  # the same phrase a little to the left or right is no news
+        half = len(gram) // 2 + 1
+        parts = {gram[i : i + half] for i in range(len(gram) - half + 1)}
+        if not parts & shown:
+            told.append((gram, count))
+        shown |= {gram[i : i + n] for n in range(2, len(gram) + 1) for i in range(len(gram))}
+    return told[:SHOWN]
