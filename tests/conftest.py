@@ -74,7 +74,9 @@ def make_toy(family: str = "Llama", seed: int = 0, **config: Any) -> Any:
     torch.manual_seed(seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        toy_config = getattr(transformers, f"{family}Config")(**settings)
+        names = [f"{family}TextConfig", f"{family}Config"]
+        config_type = next(c for n in names if (c := getattr(transformers, n, None)))
+        toy_config = config_type(**settings)
         model = getattr(transformers, f"{family}ForCausalLM")(toy_config)
     torch.random.set_rng_state(state)
     return model.eval()

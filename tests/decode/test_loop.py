@@ -181,15 +181,12 @@ def test_nothing_is_drafted_where_nothing_may_be(
     assert 0 < sum(stats.accepted.values()) <= 12 - len(PROMPT)
 
 
-def test_an_open_breaker_stops_drafting(
-    fake_engine: Any, oracle_draft: Any, byte_stream: Any
-) -> None:
+def test_a_breaker_stops_drafting(fake_engine: Any, oracle_draft: Any, byte_stream: Any) -> None:
     class Breaker:
         def __init__(self) -> None:
             self.records: list[tuple[int, int, int]] = []
 
-        @property
-        def closed(self) -> bool:
+        def allows(self) -> bool:
             return len(self.records) < 3
 
         def record(self, offered: int, accepted: int, pending: int) -> None:
@@ -256,11 +253,11 @@ def test_a_failing_draft_still_frees_the_row(
 @pytest.mark.parametrize(
     ("prompt", "fields", "message"),
     [
-        ([], {}, "empty prompt"),
+        ([], {}, "prompt is empty"),
         ([1] * 200, {}, "200 tokens, the model's context 200"),
         ([1, 40], {}, "does not know"),
         ([-1], {}, "does not know"),
-        ([1], {"max_tokens": 0}, "asks for 0 tokens"),
+        ([1], {"max_tokens": 0}, "asked for 0 tokens"),
         ([1], {"stop": ("a", "")}, "stop string is empty"),
     ],
 )

@@ -27,9 +27,8 @@ LONGEST_MASKED_PROMPT = 4096
 class Breaker(Protocol):
     """Says when a draft has stopped paying."""
 
-    @property
-    def closed(self) -> bool:
-        """Whether drafting may go on."""
+    def allows(self) -> bool:
+        """Whether this step may be drafted; asked once a step."""
         ...
 
     def record(self, offered: int, accepted: int, pending: int) -> None:
@@ -73,20 +72,20 @@ def _limit(engine: Engine, request: Request) -> int:
     """How many tokens the answer may have."""
     length, limit = len(request.prompt), engine.context_limit
     if length == 0:
-        raise RequestError(f"request {request.id} has an empty prompt", "Give it some text.")
+        raise RequestError(f"{request.id}: the prompt is empty", "Give it some text")
     if length >= limit:
         raise RequestError(
-            f"the prompt of request {request.id} has {length} tokens, the model's context {limit}",
-            "Shorten the prompt or use a model with a longer context.",
+            f"{request.id}: the prompt has {length} tokens, the model's context {limit}",
+            "Shorten the prompt or use a model with a longer context",
         )
     if request.prompt.min() < 0 or request.prompt.max() >= engine.vocab_size:
         raise RequestError(
-            f"the prompt of request {request.id} has ids that the model does not know",
-            "Encode it with the model's own tokenizer.",
+            f"{request.id}: the prompt has ids that the model does not know",
+            "Encode it with the model's own tokenizer",
         )
     if request.max_tokens < 1:
         raise RequestError(
-            f"request {request.id} asks for {request.max_tokens} tokens", "Ask for at least one."
+            f"{request.id}: asked for {request.max_tokens} tokens", "Ask for at least one"
         )
     return min(request.max_tokens, limit - length)
 
@@ -121,7 +120,7 @@ class _Answer:
             while self.stopper.reason is None:
                 pending = 1 if self.written else len(self.request.prompt)
                 offered = Proposal.nothing()
-                if session is not None and (breaker is None or breaker.closed):
+                if session is not None and (breaker is None or breaker.allows()):
                     offered = self._propose(session, price, pending)
                 if self.written:
                     roots = np.array(self.written[-1:], np.int32)

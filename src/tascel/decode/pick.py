@@ -40,7 +40,7 @@ class Picker:
         logits = verdict.logits(node)
         if np.isnan(logits.max()):
             raise ModelError(
-                "the model's logits are not numbers", "Load it with dtype float32 or bfloat16."
+                "the model's logits are not numbers", "Load it with dtype float32 or bfloat16"
             )
         if sampling.penalised:
             penalise(logits, sampling, self._prompt, history)

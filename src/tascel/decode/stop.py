@@ -36,7 +36,7 @@ class Stopper:
         detokenizer: Detokenizer,
     ) -> None:
         if "" in stop:
-            raise RequestError("a stop string is empty", "Leave it out.")
+            raise RequestError("a stop string is empty", "Leave it out")
         self.reason: FinishReason | None = None
         self._eos_ids = eos_ids
         self._stop = stop

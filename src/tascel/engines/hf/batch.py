@@ -1,0 +1,78 @@
+"""The model's own answers to many prompts at once, by stock `generate`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from tascel.engines.hf.traits import read_traits
+from tascel.types import Ids
+
+#: Batches that are sorted by length together: little padding, and an order still near the given.
+WINDOW = 16
+
+
+def answers(
+    model: PreTrainedModel,
+    prompts: Sequence[Ids],
+    eos_ids: Collection[int],
+    pad_id: int,
+    max_tokens: int,
+    batch: int,
+) -> Iterator[tuple[int, Ids]]:
+    """Greedy answers, `batch` prompts at a time: yields (index of the prompt, ids i32[m]).
+
+    The ids include the one that ended the answer. A prompt that is empty or leaves no room in the
+    context has an empty answer. Within a window the order is by length, not as given.
+    """
+    limit = read_traits(model).context_limit
+    for start in range(0, len(prompts), WINDOW * batch):
+        window = range(start, min(start + WINDOW * batch, len(prompts)))
+        fitting = [i for i in window if 0 < len(prompts[i]) < limit]
+        yield from ((i, np.zeros(0, np.int32)) for i in sorted({*window} - {*fitting}))
+        fitting.sort(key=lambda i: len(prompts[i]))
+        for at in range(0, len(fitting), batch):
+            group = fitting[at : at + batch]
+            room = min(max_tokens, limit - len(prompts[group[-1]]))
+            yield from zip(
+                group,
+                _generate(model, [prompts[i] for i in group], eos_ids, pad_id, room),
+                strict=True,
+            )
+
+
+@contextmanager
+def greedy(model: Any, **settings: Any) -> Generator[None]:
+    """Stock `generate` of `model` is greedy with these settings and no others.
+
+    The checkpoint's sampling settings would leak into any config passed as an argument.
+    """
+    own = model.generation_config
+    model.generation_config = GenerationConfig(do_sample=False, **settings)
+    try:
+        with torch.inference_mode():
+            yield
+    finally:
+        model.generation_config = own
+
+
+def _generate(
+    model: Any, prompts: Sequence[Ids], eos_ids: Collection[int], pad_id: int, room: int
+) -> list[Ids]:
+    """One batch, padded on the left; answers are cut behind their end id."""
+    longest = max(map(len, prompts))
+    ids = torch.full((len(prompts), longest), pad_id)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, longest - len(prompt) :] = torch.as_tensor(prompt)
+        mask[row, longest - len(prompt) :] = 1
+    with greedy(model, max_new_tokens=room, eos_token_id=sorted(eos_ids), pad_token_id=pad_id):
+        out = model.generate(ids.to(model.device), attention_mask=mask.to(model.device))
+    written: list[list[int]] = out[:, longest:].tolist()
+    ends = [next((n + 1 for n, i in enumerate(a) if i in eos_ids), len(a)) for a in written]
+    return [np.array(a[:end], np.int32) for a, end in zip(written, ends, strict=True)]

@@ -1,0 +1,192 @@
+"""Models and adapters from folders or Hugging Face ids, quietly, and the fingerprint of weights."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from tascel.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+_BLOCK, _BLOCKS = 4096, 64
+_ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
+_MODEL_FILES = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
+
+
+def load_model(
+    model: str | Path,
+    adapter: str | Path | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+) -> PreTrainedModel:
+    """A causal language model with its adapter merged into the weights, ready to answer.
+
+    Args:
+        model: Hugging Face id or folder.
+        adapter: Hugging Face id or folder of a PEFT adapter trained on it.
+        dtype: one of `DTYPES`; "auto" is the checkpoint's own.
+        device: as torch names it; None takes a GPU if there is one.
+
+    Raises:
+        ModelError: nothing there, an unknown architecture, missing or damaged weights, an adapter
+            of another base, or an extra that is not installed.
+    """
+    if dtype not in DTYPES:
+        raise ModelError(f"unknown dtype {dtype}", f"Choose one of {', '.join(DTYPES)}")
+    name = _named(model)
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM
+    except ImportError as error:
+        raise _missing_extra("running a model needs torch and transformers") from error
+    with _quiet():
+        try:
+            auto = cast(Any, AutoModelForCausalLM)
+            lm, report = auto.from_pretrained(
+                name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+            )
+        except Exception as error:  # transformers raises a dozen kinds for what may be wrong here
+            raise ModelError(
+                f"the model {name} cannot be loaded ({_short(error)})",
+                "Give a folder with config.json and weights of a causal language model, or a "
+                "Hugging Face id that can be reached",
+            ) from error
+        amiss = sorted({*report["missing_keys"], *(key for key, *_ in report["mismatched_keys"])})
+        if amiss:
+            raise ModelError(
+                f"{len(amiss)} weights of the model {name} are missing or have another shape than "
+                f"its config.json says, {amiss[0]} among them",
+                "Fetch or save it again",
+            )
+        if adapter is not None:
+            lm = _merge(lm, name, _named(adapter))
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        lm = lm.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"the model {name} cannot be moved to {device} ({_short(error)})",
+            "Name another device, for example cpu",
+        ) from error
+    return lm.eval()
+
+
+def fingerprint(model: str | Path, adapter: str | Path | None = None) -> str:
+    """A hex digest of the weight files, the adapter's included: names, sizes, samples of content.
+
+    Reads 64 evenly spaced blocks of 4 KiB of each file, so training or another quantisation
+    changes it and moving the folder does not. Downloads nothing.
+
+    Raises:
+        ModelError: there are no weight files on this machine.
+    """
+    digest = hashlib.sha256()
+    files = _weight_files(_named(model), _MODEL_FILES)
+    if adapter is not None:
+        files += _weight_files(_named(adapter), _ADAPTER_FILES)
+    for file in files:
+        size = file.stat().st_size
+        digest.update(f"{file.name} {size}\n".encode())
+        with file.open("rb") as content:
+            for block in range(_BLOCKS):
+                content.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
+                digest.update(content.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def _named(name: str | Path) -> str:
+    """A folder's path or a Hugging Face id; refuses a path where there is nothing."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return str(path)
+    if isinstance(name, Path) or path.is_absolute() or str(name).startswith((".", "~")):
+        raise ModelError(f"there is no folder {path}", "Check the path")
+    return str(name)
+
+
+def _weight_files(name: str, patterns: tuple[str, ...]) -> list[Path]:
+    folder = Path(name)
+    if not folder.is_dir():
+        folder = _hub_folder(name, patterns)
+    for pattern in patterns:
+        adapters = pattern in _ADAPTER_FILES
+        found = [f for f in folder.glob(pattern) if f.name.startswith("adapter_") == adapters]
+        if found:
+            return sorted(found)
+    raise ModelError(f"there are no weight files in {folder}", "Check the path")
+
+
+def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise _missing_extra("a Hugging Face id needs huggingface_hub") from error
+    try:
+        hub = cast(Any, huggingface_hub)
+        return Path(hub.snapshot_download(name, allow_patterns=[*patterns], local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError) as error:
+        raise ModelError(
+            f"{name} is no folder and not in the Hugging Face cache", "Load the model first"
+        ) from error
+
+
+def _merge(model: Any, name: str, adapter: str) -> Any:
+    """`model` with the adapter's changes added to its weights."""
+    try:
+        from peft import PeftConfig, PeftModel
+    except ImportError as error:
+        raise _missing_extra("an adapter needs peft") from error
+    remedy = f"Give a PEFT folder that was trained on {name}"
+    try:
+        wrapped: Any = PeftModel(model, cast(Any, PeftConfig).from_pretrained(adapter))
+        report = wrapped.load_adapter(adapter, "default")
+        merged = wrapped.merge_and_unload()
+    except Exception as error:  # as above: torch, peft and safetensors each raise their own
+        raise ModelError(
+            f"the adapter {adapter} cannot be loaded ({_short(error)})", remedy
+        ) from error
+    if strays := [*report.missing_keys, *report.unexpected_keys]:
+        raise ModelError(
+            f"the adapter {adapter} belongs to another model: {strays[0]} has no counterpart",
+            remedy,
+        )
+    return merged
+
+
+@contextmanager
+def _quiet() -> Generator[None]:
+    """No warnings, reports or loading bars from the libraries; downloads still show theirs."""
+    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    downloads = not are_progress_bars_disabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    if downloads:
+        enable_progress_bars()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _missing_extra(what: str) -> ModelError:
+    return ModelError(what, "pip install 'tascel[hf]'")
+
+
+def _short(error: BaseException) -> str:
+    words = " ".join(str(error).split()) or type(error).__name__
+    return words if len(words) < 200 else f"{words[:200]}…"

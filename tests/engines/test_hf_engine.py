@@ -1,0 +1,350 @@
+"""The transformers engine: passes, masks, caches and refusals, on toys of many families."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tascel.decode.loop import complete, decode
+from tascel.draft.base import Proposal
+from tascel.draft.price import Price
+from tascel.engines.hf import engine as engine_module
+from tascel.engines.hf.engine import HfEngine, tree_view
+from tascel.errors import ModelError
+from tascel.types import Completion, Request, Sampling
+
+PROMPT = np.array([72, 101, 108, 108, 111, 32, 119, 111, 114, 108, 100, 33], np.int32)
+SLIDING = {"sliding_window": 8}
+MIXED = SLIDING | {"layer_types": ["sliding_attention", "full_attention"]}
+LONGROPE = {
+    "original_max_position_embeddings": 24,
+    "rope_parameters": {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [4.0] * 4,
+        "original_max_position_embeddings": 24,
+        "factor": 10.0,
+    },
+}
+
+#: family, config and whether trees can be checked
+FAMILIES = [
+    ("Llama", {}, True),
+    ("Llama", {"attn_implementation": "eager"}, True),
+    ("Qwen2", {}, True),
+    ("Qwen3", {}, True),
+    ("Qwen3Moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}, True),
+    ("GPTNeoX", {}, True),
+    ("Phi3", {}, True),
+    ("Phi3", LONGROPE, True),
+    ("Llama", {"max_position_embeddings": 52, "rope_parameters": {
+        "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}, True),
+    ("Mistral", {"sliding_window": None}, True),
+    ("Mistral", SLIDING, False),
+    ("Qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, False),
+    ("Gemma2", SLIDING | {"head_dim": 8}, False),
+    ("Gemma3", SLIDING | {"head_dim": 8}, False),
+    ("Llama4", {"attention_chunk_size": 8, "head_dim": 8, "intermediate_size_mlp": 48,
+                "num_local_experts": 2}, False),
+    ("GptOss", MIXED | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2}, False),
+    ("Bloom", {"n_head": 4, "n_layer": 2}, False),
+    ("Falcon", {"alibi": True}, False),
+    ("Mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 256}, False),
+    ("GPTNeo", {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4,
+                "window_size": 8}, False),
+]  # fmt: skip
+QWEN3_NEXT = {
+    "layer_types": ["linear_attention", "full_attention"],
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 16,
+    "shared_expert_intermediate_size": 16,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 8,
+    "linear_value_head_dim": 8,
+    "head_dim": 8,
+}
+
+
+def answer(engine: Any, stream: Any, request: Request, draft: Any = None) -> Completion:
+    return complete(decode(engine, draft, request, Price.free(), stream()))
+
+
+def stock(model: Any, prompt: Any, max_tokens: int) -> tuple[int, ...]:
+    ids = torch.tensor(prompt[None].astype(np.int64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        out = model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=max_tokens,
+            do_sample=False,
+            pad_token_id=0,
+        )
+    return tuple(out[0, len(prompt) :].tolist())
+
+
+def some_tree() -> Proposal:
+    return Proposal(
+        np.array([5, 9, 7, 7, 3, 200, 9], np.int32),
+        np.array([-1, -1, 0, 1, 3, 1, 4], np.int16),
+        np.ones(7, np.float32),
+        np.ones(7, np.uint8),
+    )
+
+
+def ancestors(proposal: Proposal, node: int) -> list[int]:
+    path: list[int] = []
+    while node >= 0:
+        path.insert(0, node)
+        node = int(proposal.parents[node])
+    return path
+
+
+def worst_logit(engine: HfEngine, model: Any, proposal: Proposal, *, cached: bool) -> float:
+    """How far the logits of a pass with `proposal` are from plain forwards without a cache."""
+    (row,), (verdict,) = engine.prefill([Request("r", PROMPT)], [proposal])
+    before = PROMPT.tolist()
+    if cached:
+        engine.keep(row, [])
+        before.append(42)
+        (verdict,) = engine.check([row], np.array([42], np.int32), [proposal])
+    worst = 0.0
+    for node in range(-1, len(proposal)):
+        path = [int(proposal.tokens[n]) for n in ancestors(proposal, node)]
+        with torch.inference_mode():
+            plain = model(torch.tensor([before + path]), use_cache=False).logits[0, -1]
+        worst = max(worst, float(np.abs(verdict.logits(node) - plain.numpy()).max()))
+        assert verdict.argmax(node) == int(plain.argmax())
+    engine.close(row)
+    return worst
+
+
+@pytest.mark.parametrize(("family", "config", "trees"), FAMILIES)
+def test_drafted_answers_are_those_of_stock_generate(
+    toy: Any, oracle_draft: Any, byte_stream: Any, family: str, config: dict[str, Any], trees: bool
+) -> None:
+    model = toy(family, **config)
+    engine = HfEngine(model)
+    assert (engine.drafts, engine.trees) == (True, trees)
+    request = Request("r", PROMPT, max_tokens=40)
+    truth = stock(model, PROMPT, 40)
+    assert len(set(truth)) > 3
+    assert answer(engine, byte_stream, request).tokens == truth
+    draft = oracle_draft(truth, seed=3, vocab_size=270, width=10, skill=0.85)
+    drafted = answer(engine, byte_stream, request, draft)
+    assert drafted.tokens == truth
+    assert sum(drafted.stats.accepted.values()) > 5
+    assert drafted.stats.rejects > 2 or engine.draft_limit < len(PROMPT) + 40
+
+
+@settings(max_examples=40)
+@given(
+    family=st.sampled_from(["Llama", "Qwen2", "Qwen3"]),
+    sampling=st.builds(
+        Sampling,
+        temperature=st.sampled_from([0.0, 0.7, 1.5]),
+        top_k=st.sampled_from([0, 20]),
+        top_p=st.sampled_from([1.0, 0.9]),
+        min_p=st.sampled_from([0.0, 0.02]),
+        repetition_penalty=st.sampled_from([1.0, 1.2]),
+        frequency_penalty=st.sampled_from([0.0, 0.3]),
+        seed=st.integers(0, 2**32),
+    ),
+    seed=st.integers(0, 2**32),
+    skill=st.sampled_from([0.0, 0.6, 0.95]),
+    width=st.integers(1, 30),
+    tree=st.booleans(),
+    garbage=st.booleans(),
+    prompt=st.lists(st.integers(0, 271), min_size=1, max_size=30),
+    max_tokens=st.integers(1, 50),
+    eos=st.sets(st.integers(0, 271), max_size=20),
+    stop=st.lists(st.text("aeiost\x00", min_size=1, max_size=2), max_size=3),
+)
+def test_no_draft_changes_an_answer(
+    f64_engines: Any, oracle_draft: Any, byte_stream: Any, family: str, sampling: Sampling,
+    seed: int, skill: float, width: int, tree: bool, garbage: bool, prompt: list[int],
+    max_tokens: int, eos: set[int], stop: list[str],
+) -> None:  # fmt: skip
+    engine = f64_engines[family]
+    engine.eos_ids = frozenset(eos)
+    request = Request("r", np.array(prompt, np.int32), sampling, tuple(stop), max_tokens)
+    plain = answer(engine, byte_stream, request)
+    draft = oracle_draft(plain.tokens, seed, skill, width, tree, vocab_size=272, garbage=garbage)
+    drafted = answer(engine, byte_stream, request, draft)
+    assert drafted.tokens == plain.tokens
+    assert drafted.text == plain.text
+    assert drafted.finish_reason == plain.finish_reason
+
+
+@pytest.fixture(scope="module")
+def f64_engines(toy: Any) -> dict[str, HfEngine]:
+    """Engines whose rounding is too small for near-ties to hide or fake a difference."""
+    context = {"max_position_embeddings": 64}
+    return {f: HfEngine(toy(f, **context).double()) for f in ("Llama", "Qwen2", "Qwen3")}
+
+
+@pytest.mark.parametrize("family", ["Llama", "Qwen2", "Qwen3"])
+@pytest.mark.parametrize("cached", [False, True])
+def test_every_node_of_a_tree_sees_its_own_path(toy: Any, family: str, cached: bool) -> None:
+    model = toy(family)
+    assert worst_logit(HfEngine(model), model, some_tree(), cached=cached) < 1e-4
+
+
+@pytest.mark.parametrize("mistake", ["mask", "positions"])
+def test_a_wrong_mask_or_position_is_noticed(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, mistake: str
+) -> None:
+    """The control: both checks above and the engine's own fail when the tree view is wrong."""
+
+    def wrong(past: int, lead: int, parents: Any) -> Any:
+        visible, positions = tree_view(past, lead, parents)
+        if mistake == "mask":
+            return np.tri(*visible.shape, past, dtype=np.bool_), positions
+        return visible, np.arange(past, past + len(positions))
+
+    model = toy()
+    sound = HfEngine(model)
+    monkeypatch.setattr(engine_module, "tree_view", wrong)
+    with pytest.raises(AssertionError):
+        assert worst_logit(sound, model, some_tree(), cached=True) < 1e-4
+    assert not HfEngine(model).trees
+
+
+def test_the_cache_after_keep_is_that_of_a_fresh_prefill(toy: Any) -> None:
+    engine, tree = HfEngine(toy()), some_tree()
+    for path in ([], [0], [0, 2], [1, 3], [1, 3, 4, 6], [1, 5]):
+        tokens = [int(tree.tokens[node]) for node in path]
+        (row, other), _ = engine.prefill([Request("r", PROMPT)] * 2, [Proposal.nothing(), tree])
+        for each, root in ((row, 42), (other, None)):
+            if root is not None:
+                engine.check([each], np.array([root], np.int32), [tree])
+            engine.keep(each, path)
+            kept = [*PROMPT.tolist(), *([] if root is None else [root]), *tokens]
+            fresh = Request("fresh", np.array(kept, np.int32))
+            (new,), _ = engine.prefill([fresh], [Proposal.nothing()])
+            for mine, theirs in zip(each.cache.layers, new.cache.layers, strict=True):
+                torch.testing.assert_close(mine.keys, theirs.keys, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(mine.values, theirs.values, rtol=1e-4, atol=1e-4)
+            assert each.tokens == kept
+
+
+def test_rows_do_not_mix(toy: Any) -> None:
+    engine = HfEngine(toy())
+    requests = [Request("a", PROMPT), Request("b", PROMPT[:5])]
+    chains = [Proposal.chain([4, 5]), some_tree()]
+    rows, together = engine.prefill(requests, chains)
+    for at, request in enumerate(requests):
+        _, (alone,) = engine.prefill([request], [chains[at]])
+        np.testing.assert_array_equal(together[at].logits(-1), alone.logits(-1))
+    engine.keep(rows[0], [0])
+    engine.keep(rows[1], [1, 3])
+    both = engine.check(rows, np.array([8, 9], np.int32), [some_tree(), Proposal.nothing()])
+    ids = torch.tensor([[*PROMPT[:5].tolist(), 9, 7, 9]])
+    with torch.inference_mode():
+        plain = engine._model(ids).logits[0, -1].numpy()
+    np.testing.assert_allclose(both[1].logits(-1), plain, atol=1e-4)
+
+
+def test_logits_are_a_copy_and_ties_go_to_the_lowest_id() -> None:
+    verdict = engine_module.HfVerdict(torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 0.0]]))
+    assert [verdict.argmax(-1), verdict.argmax(0)] == [1, 0]
+    verdict.logits(-1)[:] = 0
+    assert verdict.logits(-1).tolist() == [1, 3, 3]
+    assert verdict.logits(0).dtype == np.float32
+
+
+def test_low_precision_runs(toy: Any, oracle_draft: Any, byte_stream: Any) -> None:
+    engine = HfEngine(toy(initializer_range=0.1).to(torch.bfloat16))
+    assert engine.trees
+    request = Request("r", PROMPT, Sampling(temperature=1.0, seed=1), max_tokens=20)
+    draft = oracle_draft([1] * 20, vocab_size=270)
+    draft.accept = lambda tokens, offered, taken: None
+    assert len(answer(engine, byte_stream, request, draft).tokens) == 20
+
+
+def test_drafts_never_cross_a_rope_switch(toy: Any) -> None:
+    assert HfEngine(toy("Phi3", **LONGROPE)).draft_limit == 24
+    assert HfEngine(toy("Phi3")).draft_limit == 256
+
+
+def test_end_ids_and_limits_are_read(toy: Any) -> None:
+    model = toy(max_position_embeddings=77)
+    model.generation_config.eos_token_id = [4, 9]
+    engine = HfEngine(model)
+    assert engine.eos_ids == {4, 9}
+    assert (engine.context_limit, engine.vocab_size) == (77, 272)
+    model.generation_config.eos_token_id = None
+    assert HfEngine(model).eos_ids == {271}
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "reason"),
+    [
+        ("Qwen3Next", QWEN3_NEXT, "LinearAttention"),
+        ("Mamba", {"state_size": 8}, "LinearAttention"),
+        ("Lfm2", {"layer_types": ["conv", "full_attention"]}, "LinearAttention"),
+    ],
+)
+def test_models_with_a_running_state_are_refused_or_run_plainly(
+    toy: Any, oracle_draft: Any, byte_stream: Any, family: str, config: Any, reason: str
+) -> None:
+    model = toy(family, **config)
+    with pytest.raises(ModelError, match=f"{family}.*{reason}") as caught:
+        HfEngine(model)
+    assert "without drafts" in caught.value.remedy
+    engine = HfEngine(model, allow_no_drafts=True)
+    assert not engine.drafts
+    draft = oracle_draft([1] * 30)
+    plain = answer(engine, byte_stream, Request("r", PROMPT, max_tokens=30), draft)
+    assert plain.tokens == stock(model, PROMPT, 30)
+    assert plain.stats.offered == 0
+
+
+def test_other_kinds_of_models_are_refused_by_name(toy: Any) -> None:
+    from transformers import T5Config, T5ForConditionalGeneration
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        t5 = T5ForConditionalGeneration(
+            T5Config(vocab_size=50, d_model=16, d_kv=4, d_ff=16, num_layers=1, num_heads=2)
+        )
+    with pytest.raises(ModelError, match=r"T5.* is an encoder-decoder"):
+        HfEngine(t5)
+    with pytest.raises(ModelError, match=r"Rwkv.* cache of its own kind"):
+        HfEngine(toy("Rwkv", attention_hidden_size=32))
+
+
+def test_a_model_that_ignores_masks_gets_chains(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = toy()
+    forward = model.forward
+
+    def deaf(input_ids, position_ids=None, attention_mask=None, past_key_values=None, **rest):
+        return forward(
+            input_ids, position_ids=position_ids, past_key_values=past_key_values, **rest
+        )
+
+    monkeypatch.setattr(model, "forward", deaf)
+    engine = HfEngine(model)
+    assert (engine.drafts, engine.trees) == (True, False)
+
+
+def test_a_cache_that_does_not_roll_back_is_noticed(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Stuck(engine_module.DynamicCache):
+        def crop(self, *_: int) -> None:
+            pass
+
+    monkeypatch.setattr(engine_module, "DynamicCache", Stuck)
+    with pytest.raises(ModelError, match="logits change"):
+        HfEngine(toy())
+    assert not HfEngine(toy(), allow_no_drafts=True).drafts
