@@ -35,15 +35,15 @@ def answers(
         window = range(start, min(start + WINDOW * batch, len(prompts)))
         fitting = [i for i in window if 0 < len(prompts[i]) < limit]
         yield from ((i, np.zeros(0, np.int32)) for i in sorted({*window} - {*fitting}))
-        fitting.sort(key=lambda i: len(prompts[i]))
-        for at in range(0, len(fitting), batch):
-            group = fitting[at : at + batch]
+        roomy = [i for i in fitting if len(prompts[i]) + max_tokens <= limit]
+        roomy.sort(key=lambda i: len(prompts[i]))
+        groups = [roomy[at : at + batch] for at in range(0, len(roomy), batch)]
+        # Near the context's end alone, so that no answer is cut short for another's sake.
+        groups += [[i] for i in fitting if len(prompts[i]) + max_tokens > limit]
+        for group in groups:
             room = min(max_tokens, limit - len(prompts[group[-1]]))
-            yield from zip(
-                group,
-                _generate(model, [prompts[i] for i in group], eos_ids, pad_id, room),
-                strict=True,
-            )
+            chosen = [prompts[i] for i in group]
+            yield from zip(group, _generate(model, chosen, eos_ids, pad_id, room), strict=True)
 
 
 @contextmanager

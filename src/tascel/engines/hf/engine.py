@@ -13,7 +13,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
-from tascel.engines.hf.selfcheck import rolls_back, takes_trees
+from tascel.engines.hf.selfcheck import self_check
 from tascel.engines.hf.traits import read_traits
 from tascel.errors import ModelError
 from tascel.types import Ids, Request
@@ -38,7 +38,12 @@ class HfVerdict:
     def argmax(self, node: int) -> int:
         """The highest logit after `node`; computed for all nodes at once on first use."""
         if not self._best:
-            self._best = cast(list[int], self._logits.argmax(-1).tolist())  # pyright: ignore[reportUnknownMemberType]
+            best = (
+                self._logits.float().numpy().argmax(-1)  # ten times torch's speed on CPUs
+                if self._logits.device.type == "cpu"
+                else self._logits.argmax(-1)
+            )
+            self._best = cast(list[int], best.tolist())  # pyright: ignore[reportUnknownMemberType]
         return self._best[node + 1]
 
     def logits(self, node: int) -> NDArray[np.float32]:
@@ -65,12 +70,10 @@ class HfEngine:
         self.draft_limit = traits.rope_switch
         self.vocab_size = traits.vocab_size
         self.eos_ids = traits.eos_ids
-        self.drafts = not traits.obstacle
-        obstacle = traits.obstacle
-        if self.drafts and not rolls_back(self):
-            self.drafts = False
+        self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
+        if self.drafts:
+            self.drafts, self.trees = self_check(self, traits.masks and not traits.windowed)
             obstacle = "its logits change when rejected tokens are taken back"
-        self.trees = self.drafts and traits.masks and not traits.windowed and takes_trees(self)
         if not self.drafts and not allow_no_drafts:
             raise ModelError(
                 f"{traits.name} cannot check drafts: {obstacle}",

@@ -8,6 +8,8 @@ control), so it needs no tolerance for a dtype.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,16 +23,19 @@ _PROMPT = 6
 Rows = NDArray[np.float32]
 
 
-def rolls_back(engine: Engine) -> bool:
-    """Whether a chain can be rejected and decoding go on as if it had never been."""
+def self_check(engine: Engine, trees: bool) -> tuple[bool, bool]:
+    """Whether rejected tokens leave no trace, and whether trees (if asked) are seen as trees."""
     wrong, *good = _ids(engine)[_PROMPT:]
-    seen = _logits(engine, Proposal.chain([wrong, wrong]), path=[], then=good)
-    return _same(engine, seen[-3:])
+    truth = _logits(engine, Proposal.chain(good))
+    control = _logits(engine, Proposal.chain([wrong, *good]))
+    tolerance = _EQUAL * _distance(control, truth)
 
+    rejected = Proposal.chain([wrong, wrong])
+    rolls_back = np.all(_distance(_logits(engine, rejected, [], good), truth) <= tolerance)
+    if not (trees and rolls_back):
+        return bool(rolls_back), False
 
-def takes_trees(engine: Engine) -> bool:
-    """Whether a tree in one pass, then `keep`, gives the logits of plain passes."""
-    wrong, right, child, after = _ids(engine)[_PROMPT:]
+    right, child, after = good
     tree = Proposal(
         tokens=np.array([wrong, right, child], np.int32),
         parents=np.array([-1, -1, 1], np.int16),
@@ -38,10 +43,10 @@ def takes_trees(engine: Engine) -> bool:
         source=np.zeros(3, np.uint8),
     )
     try:
-        seen = _logits(engine, tree, path=[1, 2], then=[after])
+        seen = _logits(engine, tree, [1, 2], [after])
     except Exception:  # what a family raises that knows no 4D mask is its own affair
-        return False
-    return _same(engine, seen[-3:])
+        return True, False
+    return True, bool(np.all(_distance(seen, truth) <= tolerance))
 
 
 def _ids(engine: Engine) -> list[int]:
@@ -50,29 +55,21 @@ def _ids(engine: Engine) -> list[int]:
     return spread[::-1].tolist()
 
 
-def _same(engine: Engine, seen: Rows) -> bool:
-    """`seen` f32[3, V]: logits after the three good ids, against a fresh pass and the control."""
-    wrong, *good = _ids(engine)[_PROMPT:]
-    truth = _logits(engine, Proposal.chain(good))[-3:]
-    control = _logits(engine, Proposal.chain([wrong, *good]))[-3:]
-    return bool(np.all(_distance(seen, truth) <= _EQUAL * _distance(control, truth)))
-
-
 def _distance(one: Rows, other: Rows) -> NDArray[np.float32]:
     return np.abs(one - other).mean(axis=1)
 
 
 def _logits(
-    engine: Engine, offered: Proposal, path: list[int] | None = None, then: list[int] | None = None
+    engine: Engine, offered: Proposal, path: Sequence[int] = (), then: Sequence[int] = ()
 ) -> Rows:
-    """Logits of the root, of all nodes and, after `keep(path)`, of the tokens `then`."""
+    """f32[3, V]: the last three logits of a pass with `offered` and, after `keep(path)`, `then`."""
     request = Request("self-check", np.array(_ids(engine)[:_PROMPT], np.int32))
     (row,), (verdict,) = engine.prefill([request], [offered])
     logits = [verdict.logits(node) for node in range(-1, len(offered))]
-    if path is not None and then:
+    if then:
         engine.keep(row, path)
         rest = Proposal.chain(then[1:])
         (verdict,) = engine.check([row], np.array(then[:1], np.int32), [rest])
         logits += [verdict.logits(node) for node in range(-1, len(rest))]
     engine.close(row)
-    return np.stack(logits)
+    return np.stack(logits[-3:])
