@@ -15,7 +15,7 @@ from tascel.types import Chunk, Completion, Request, Sampling, Stats, Trace
 
 if TYPE_CHECKING:
     from tascel.bench.verify import verify
-    from tascel.build import build
+    from tascel.builder import build
     from tascel.runner import load
 
 __all__ = [
@@ -31,7 +31,7 @@ __all__ = [
     "verify",
 ]
 
-_LAZY = {"build": "tascel.build", "load": "tascel.runner", "verify": "tascel.bench.verify"}
+_LAZY = {"build": "tascel.builder", "load": "tascel.runner", "verify": "tascel.bench.verify"}
 
 
 def __getattr__(name: str) -> Any:

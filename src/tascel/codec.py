@@ -220,7 +220,7 @@ def _from_transformers(name: str) -> Codec:
     auto: Any = transformers  # untyped
     try:
         hf: Any = auto.AutoTokenizer.from_pretrained(name)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # tokenizers raises bare Exceptions
         first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
         raise ModelError(
             f"no tokenizer can be loaded from {name} ({first})",

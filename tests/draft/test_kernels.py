@@ -32,6 +32,7 @@ def random_trust(seed: int) -> Trust:
 
 
 @given(st.lists(st.integers(-1, 5), max_size=60))
+@settings(deadline=None)
 def test_suffix_array_is_the_sorted_order(ids: list[int]) -> None:
     assert suffix_array(np.array(ids, np.int32)).tolist() == reference.suffix_array(ids)
 

@@ -51,9 +51,7 @@ def contenders(
     }
     for name in names:
         if name not in known:
-            raise RequestError(
-                f"nobody to compare with is called {name!r}", f"Choose of {[*known]}"
-            )
+            raise RequestError(f"there is no contender {name!r}", f"Choose of {[*known]}")
     return {name: known[name]() for name in names}
 
 

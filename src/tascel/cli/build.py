@@ -26,8 +26,8 @@ def build(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Learn the task of TRACES for a model and write a bundle."""
-    from tascel.build import BuildConfig
-    from tascel.build import build as run
+    from tascel.builder import BuildConfig
+    from tascel.builder import build as run
     from tascel.traces.read import BadLines, read_traces
 
     bad = BadLines()

@@ -142,11 +142,12 @@ def _verdict(content: dict[str, Any], seconds: float) -> None:
     row = next(r for r in content["rows"] if r["name"] == "tascel")
     accuracy = content["accuracy"]
     shares = ", ".join(f"{share:.0%} by the {name}" for name, share in row["by_source"].items())
-    same = "the same answers" if row["identical"] else f"{row['mismatches']} answers differ"
+    differ = row["mismatches"]
+    same = "the same answers" if row["identical"] else f"{differ} answers differ"
     out.print(
-        f"[bold]{row['speedup_total']:.1f}× faster[/] in all, {row['speedup']:.1f}× after the first"
-        f" token; {row['tokens_per_step']:.1f} tokens a pass; drafted: {shares}; {same}; intent and "
-        f"slots right in {accuracy['exact']} of {accuracy['of']}"
+        f"[bold]{row['speedup_total']:.1f}× faster[/] in all, {row['speedup']:.1f}× after the "
+        f"first token; {row['tokens_per_step']:.1f} tokens a pass; drafted: {shares}; {same}; "
+        f"intent and slots right in {accuracy['exact']} of {accuracy['of']}"
     )
     if not row["identical"]:
         err.print(

@@ -10,7 +10,7 @@ from typing import Any
 from tascel import assets
 from tascel.bench.compare import Round, interleave, report
 from tascel.bench.contenders import Watch, contenders
-from tascel.build import BuildConfig, Progress, build
+from tascel.builder import BuildConfig, Progress, build
 from tascel.bundle import Bundle
 from tascel.cache import cache_folder
 from tascel.demo import household
@@ -28,6 +28,8 @@ class Demo:
 
     progress: Progress
     folder: Path = field(default_factory=lambda: cache_folder("demo"))
+    model: Path = Path()
+    adapter: Path = Path()
 
     @property
     def traces(self) -> Path:

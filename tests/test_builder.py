@@ -1,0 +1,201 @@
+"""From traces to a bundle and back."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tascel import builder as builds
+from tascel.builder import BuildConfig, Thinned, build
+from tascel.bundle import Bundle
+from tascel.codec import Codec
+from tascel.errors import BundleError, TascelError, TraceError
+from tascel.types import Request, Trace
+
+
+def trace(prompt, output, **facts):
+    return Trace(
+        ({"role": "user", "content": prompt},), {"role": "assistant", "content": output}, **facts
+    )
+
+
+def some_traces(n=40):
+    rooms = ("den", "hall", "attic", "kitchen")
+    return [
+        trace(f"light {i} in the {rooms[i % 4]}", f'{{"on": "{rooms[i % 4]}"}}') for i in range(n)
+    ]
+
+
+@pytest.fixture(scope="module")
+def bundle(toy_folder, tmp_path_factory):
+    return build(some_traces(), toy_folder, tmp_path_factory.mktemp("b") / "bundle")
+
+
+def test_a_bundle_holds_the_outputs_in_order(bundle):
+    codec = bundle.codec
+    assert bundle.manifest.counts["traces"] == 40
+    assert bundle.manifest.counts["distinct_outputs"] == 4
+    for t in some_traces(4):
+        assert bundle.corpus.holds(codec.answer(t))
+    text = bundle.corpus.text
+    expected = [i for t in some_traces() for i in (-1, *codec.answer(t).tolist())]
+    assert text.tolist() == expected
+
+
+def test_a_bundle_drafts_its_task(bundle):
+    codec = bundle.codec
+    session = bundle.draft().open(Request("r", codec.prompt("light 3 in the den")))
+    from tascel.draft.price import Price
+
+    drafted = codec.decode(session.propose(32, Price.free()).tokens.tolist())
+    assert drafted.startswith('{"on": "')
+
+
+def test_nothing_of_this_machine_is_in_the_manifest(bundle, toy_folder):
+    text = (bundle.path / "manifest.json").read_text(encoding="utf-8")
+    assert str(toy_folder.parent) not in text
+    assert toy_folder.name in text
+
+
+def test_the_summary_quotes_only_what_many_share(toy_folder, tmp_path):
+    traces = [*some_traces(), *(trace(f"q{i}", f"secret{i}") for i in range(3))]
+    build(traces, toy_folder, tmp_path / "a")
+    text = (tmp_path / "a" / "SUMMARY.md").read_text(encoding="utf-8")
+    assert '{"on": "' in text
+    assert "secret" not in text
+    build(traces, toy_folder, tmp_path / "b", config=BuildConfig(text=False))
+    assert '{"on": "' not in (tmp_path / "b" / "SUMMARY.md").read_text(encoding="utf-8")
+
+
+def test_only_training_traces_are_learned(toy_folder, tmp_path):
+    traces = [trace("a", "yes", split="train"), trace("b", "no", split="test"), trace("c", "ok")]
+    bundle = build(traces, toy_folder, tmp_path / "b")
+    assert bundle.manifest.counts["traces"] == 2
+    with pytest.raises(TraceError, match="for training"):
+        build(traces[1:2], toy_folder, tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_empty_and_one_token_outputs_are_learned(toy_folder, tmp_path):
+    bundle = build([trace("a", ""), trace("b", "x")], toy_folder, tmp_path / "b")
+    assert bundle.manifest.counts["tokens"] == 3
+    assert len(bundle.draft().open(Request("r", np.array([5], np.int32)))._matches)
+
+
+def test_own_outputs_replace_references_and_survive_an_interruption(
+    toy_folder, tmp_path, monkeypatch
+):
+    out = tmp_path / "b"
+    config = BuildConfig(own_outputs=10, max_tokens=8, batch=4)
+    seen = []
+
+    def stop_half_way(stage, done, total):
+        if stage == "answering":
+            seen.append(done)
+            if done == 5:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        build(some_traces(), toy_folder, out, config=config, progress=stop_half_way)
+    journal = tmp_path / ".b.answers.jsonl"
+    kept = journal.read_text(encoding="utf-8").splitlines()
+    assert len(kept) == 5
+    journal.write_text("\n".join([*kept, '{"key": "torn']), encoding="utf-8")
+    seen.clear()
+
+    def note(stage, done, total):
+        if stage == "answering":
+            seen.append(done)
+
+    bundle = build(some_traces(), toy_folder, out, config=config, progress=note)
+    assert seen == [5, 6, 7, 8, 9, 10]  # the first five were not answered again
+    assert not journal.exists()
+    assert bundle.manifest.counts["own_outputs"] == 10
+
+    from tascel.engines.hf.batch import answers
+    from tascel.engines.hf.load import load_model
+
+    codec = bundle.codec
+    own = {
+        tuple(ids.tolist())
+        for _, ids in answers(
+            load_model(toy_folder),
+            [codec.prompt(t.messages) for t in some_traces()],
+            codec.eos_ids, codec.end_id, 8, 4,
+        )
+    }  # fmt: skip
+    learned = [
+        tuple(part.tolist())
+        for part in np.split(bundle.corpus.text, np.flatnonzero(bundle.corpus.text == -1))
+    ]
+    assert sum(part[1:] in own for part in learned if part) >= 10
+
+
+@given(st.lists(st.integers(1, 9), max_size=200), st.integers(5, 60))
+def test_thinning_keeps_every_nth_within_its_bound(lengths, cap):
+    thinned = Thinned(cap)
+    for serial, length in enumerate(lengths):
+        thinned.add(serial, np.zeros(length, np.int32))
+    size = sum(len(o) + 1 for _, o in thinned.kept)
+    assert size <= cap or len(thinned.kept) == 1
+    serials = [s for s, _ in thinned.kept]
+    assert len({b - a for a, b in pairwise(serials)}) <= 1
+    assert bool(serials) == bool(lengths)
+
+
+def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):
+    tokenizer.add_tokens(["<another>"])
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.raises(BundleError, match="other ids") as refused:
+        Bundle.open(bundle.path, Codec.from_pretrained(tmp_path))
+    assert "tascel build" in refused.value.remedy
+
+
+@given(st.data())
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_truncated_or_changed_files_never_crash(bundle, tmp_path_factory, data):
+    folder = tmp_path_factory.mktemp("damaged") / "b"
+    shutil.copytree(bundle.path, folder)
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and "tokenizer" not in p.parts)
+    file = data.draw(st.sampled_from(files))
+    content = bytearray(file.read_bytes())
+    cut = data.draw(st.integers(0, len(content) - 1))
+    if data.draw(st.booleans()):
+        file.write_bytes(content[:cut])
+    else:
+        content[cut] ^= data.draw(st.integers(1, 255))
+        file.write_bytes(content)
+    try:
+        opened = Bundle.open(folder)
+    except TascelError:
+        return
+    from tascel.draft.price import Price
+
+    session = opened.draft().open(Request("r", opened.codec.prompt("light in the den")))
+    for _ in range(4):
+        proposal = session.propose(8, Price.free())
+        assert (proposal.tokens < opened.codec.vocab_size).all()
+        session.accept(proposal.tokens[:2].tolist(), proposal, 2)
+
+
+def test_a_failed_build_leaves_the_former_bundle(toy_folder, tmp_path, monkeypatch):
+    out = tmp_path / "b"
+    build(some_traces(), toy_folder, out)
+    before = {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()}
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(builds.bundles, "fill", fail)
+    with pytest.raises(BundleError, match="full"):
+        build(some_traces(8), toy_folder, out)
+    assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before
+    assert json.loads(before["manifest.json"])["counts"]["traces"] == 40

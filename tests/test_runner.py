@@ -1,0 +1,204 @@
+"""Loading and answering, with toy models."""
+
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+
+import tascel
+from tascel.bench.compare import interleave, report, table
+from tascel.bench.contenders import Answer, contenders
+from tascel.bench.prompts import requests
+from tascel.bench.verify import Difference, Report
+from tascel.draft.base import Proposal
+from tascel.engines.profile import measure, price_of
+from tascel.errors import BundleError, ModelError, RequestError, TraceError
+from tascel.types import Sampling, Trace
+
+PROMPTS = [f"light {i} in the den" for i in range(6)]
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASCEL_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def runner(toy_folder, tmp_path_factory, cache):
+    """A toy model with a bundle of its own answers, so that drafts are often right."""
+    plain = tascel.load(None, model=toy_folder)
+    traces = []
+    for prompt in PROMPTS[:4]:
+        text = plain.generate(prompt, max_tokens=20).text
+        traces += [
+            Trace(({"role": "user", "content": prompt},), {"role": "assistant", "content": text})
+        ] * 3
+    folder = tmp_path_factory.mktemp("b") / "bundle"
+    tascel.build(traces, toy_folder, folder)
+    return tascel.load(folder, model=toy_folder)
+
+
+def test_generate_and_stream_agree_with_plain_decoding(runner, toy_folder, cache):
+    plain = tascel.load(None, model=toy_folder)
+    drafted = 0
+    for prompt in PROMPTS:
+        answer = runner.generate(prompt, max_tokens=24)
+        assert answer.tokens == plain.generate(prompt, max_tokens=24).tokens
+        chunks = list(runner.stream(prompt, max_tokens=24))
+        assert "".join(c.text for c in chunks) == answer.text
+        assert tuple(c.token for c in chunks) == answer.tokens
+        drafted += sum(answer.stats.accepted.values())
+    assert drafted > 0
+
+
+def test_a_seed_makes_sampling_repeatable_with_and_without_drafts(runner):
+    sampling = Sampling(temperature=1.2, top_p=0.95, seed=7)
+    request = runner.request(PROMPTS[0], sampling=sampling, max_tokens=16)
+    from tascel.decode.loop import complete
+
+    drafted, plain = complete(runner.run(request)), complete(runner.run(request, plain=True))
+    assert drafted.tokens == plain.tokens
+    unseeded = [runner.request(PROMPTS[0], sampling=Sampling(temperature=1.0)) for _ in range(2)]
+    assert unseeded[0].sampling.seed != unseeded[1].sampling.seed
+
+
+def test_contenders_answer_alike_and_are_reported(runner, tmp_path):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text("\n".join(json.dumps({"prompt": p, "split": "test"}) for p in PROMPTS))
+    wanted = requests(runner, str(file), "test", limit=3, max_tokens=16)
+    names = ["none", "transformers", "prompt-lookup", "tasc-paper", "tascel"]
+    watched = []
+    rounds = interleave(contenders(runner, names, lambda name, chunk: watched.append(name)), wanted)
+    content = report(runner, rounds)
+    assert [row["name"] for row in content["rows"]] == names
+    assert all(row["identical"] for row in content["rows"])
+    assert set(watched) == {"none", "tascel"}
+    wanted_keys = {
+        "name", "tokens", "seconds", "tokens_per_second", "speedup", "speedup_total",
+        "tokens_per_step", "prefill_seconds", "drafted_share", "identical", "mismatches",
+    }  # fmt: skip
+    assert wanted_keys <= set(content["rows"][0])
+    assert {"model", "device", "dtype", "price_file", "examples", "rows"} <= set(content)
+    assert content["examples"] == 3
+    assert content["unseen"]["examples"] <= 3
+    json.dumps(content)
+    with pytest.raises(TraceError, match="no prompts of split"):
+        requests(runner, str(file), "valid")
+    with pytest.raises(RequestError, match="no contender"):
+        contenders(runner, ["magic"])
+
+
+def test_the_table_counts_what_differs():
+    def round_(tokens, seconds):
+        return {
+            "none": Answer((1, 2, 3), 0.1, 0.4, 3),
+            "tascel": Answer(tokens, 0.1, seconds, 2, {"corpus": 1}),
+        }
+
+    none, tascel_row = table([round_((1, 2, 3), 0.1), round_((1, 9, 3), 0.1)])
+    assert none["speedup"] == none["speedup_total"] == 1.0
+    assert none["identical"]
+    assert tascel_row["speedup"] == pytest.approx(4.0)
+    assert tascel_row["speedup_total"] == pytest.approx(2.5)
+    assert (tascel_row["identical"], tascel_row["mismatches"]) == (False, 1)
+    assert tascel_row["tokens_per_step"] == pytest.approx(1.5)
+    assert tascel_row["drafted_share"] == pytest.approx(1 / 3)
+
+
+def test_verify_finds_equality_and_what_it_rests_on(runner):
+    wanted = [runner.request(p, max_tokens=20) for p in PROMPTS]
+    seen = tascel.verify(runner, wanted)
+    assert seen.equal
+    assert seen.prompts == 6
+    assert seen.drafted_share > 0
+    assert seen.offered > 0
+
+
+def test_verify_notices_a_wrong_loop(runner, monkeypatch):
+    """The check can fail: an engine that keeps a rejected token is caught."""
+    keep = runner.engine.keep
+
+    def forgetful(row, path):
+        tokens = list(row.offered)
+        keep(row, path if path or not tokens else [0])
+
+    wanted = [runner.request(p, max_tokens=24) for p in PROMPTS]
+    monkeypatch.setattr(runner.engine, "keep", forgetful, raising=False)
+    assert not tascel.verify(runner, wanted).equal
+
+
+def test_ties_count_only_while_they_are_rare_and_close():
+    def seen(gap, tokens):
+        difference = Difference("r", "none", 3, gap)
+        return Report(1, tokens, 0.5, 9, 1, 1, (difference,)).equal
+
+    assert seen(5e-5, 10_000)
+    assert not seen(5e-5, 9_999)
+    assert not seen(2e-4, 10_000_000)
+
+
+def test_a_random_draft_changes_nothing(runner):
+    rng = np.random.default_rng(0)
+
+    class Random:
+        def open(self, request):
+            return self
+
+        def propose(self, room, price, pending=1):
+            return Proposal.chain(rng.integers(0, 300, min(room, 12)).tolist())
+
+        def accept(self, tokens, offered, taken):
+            pass
+
+        def close(self):
+            pass
+
+    from tascel.decode.loop import complete
+
+    for prompt in PROMPTS:
+        request = runner.request(prompt, max_tokens=60)
+        drafted = complete(runner.run(request, draft=Random()))
+        plain = complete(runner.run(request, plain=True))
+        assert drafted.tokens == plain.tokens
+        assert drafted.text == plain.text
+
+
+def test_prices_are_measured_once_and_kept(runner, cache):
+    setting = runner.setting
+    assert setting.file.is_file()
+    kept = price_of(runner.engine, setting)
+    assert np.array_equal(kept.ms, runner.price.ms)
+    setting.file.write_text("{", encoding="utf-8")  # damaged: measured again
+    assert price_of(runner.engine, setting).ms.shape == kept.ms.shape
+    assert json.loads(setting.file.read_text())["setting"]["model"] == setting.model
+    points = measure(runner.engine)
+    assert min(points) == 1
+    assert max(points) <= 64
+
+
+def test_changed_weights_warn_and_still_answer(runner, toy, tokenizer, tmp_path, cache):
+    model = toy("Llama", seed=5, eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"))
+    model.save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    with pytest.warns(UserWarning, match="other weights"):
+        other = tascel.load(runner.bundle.path, model=tmp_path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert other.generate(PROMPTS[0], max_tokens=4).tokens
+
+
+def test_what_cannot_be_loaded_is_said_plainly(tmp_path, toy_folder, cache):
+    with pytest.raises(ModelError):
+        tascel.load(None, model=tmp_path / "nowhere")
+    with pytest.raises(BundleError, match="no such bundle"):
+        tascel.load(tmp_path / "nowhere", model=toy_folder)
+
+
+def test_a_prompt_longer_than_the_context_is_refused(runner):
+    with pytest.raises(RequestError, match="context"):
+        runner.generate("long " * 400)
