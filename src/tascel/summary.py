@@ -83,7 +83,10 @@ def frequent(outputs: Sequence[Ids]) -> list[tuple[tuple[int, ...], int]]:
     for gram, count in whole:  # the same phrase a little to the left or right is no news
         half = len(gram) // 2 + 1
         parts = {gram[i : i + half] for i in range(len(gram) - half + 1)}
-        if not parts & shown:
-            told.append((gram, count))
+        if parts & shown:
+            continue
+        told.append((gram, count))
+        if len(told) == SHOWN:
+            break
         shown |= {gram[i : i + n] for n in range(2, len(gram) + 1) for i in range(len(gram))}
-    return told[:SHOWN]
+    return told

@@ -1,0 +1,58 @@
+"""The commands and the Python of docs/usage.md, run as they stand."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from tascel import cli
+
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def blocks(language: str) -> list[str]:
+    text = (DOCS / "usage.md").read_text(encoding="utf-8")
+    return re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)
+
+
+def test_usage_can_be_followed(toy_folder, tmp_path, monkeypatch):
+    shutil.copytree(toy_folder, tmp_path / "my-model")
+    lines = [{"prompt": f"light {i}", "output": f'{{"on": {i % 3}}}'} for i in range(30)]
+    (tmp_path / "traces.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+    for name in ("TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setattr("warnings.showwarning", None)
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    assert len(commands) >= 7
+    for command in commands:
+        monkeypatch.setattr(sys, "argv", shlex.split(command))
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        # nothing may pay on a toy, and then verify proves nothing
+        assert end.value.code in ((0, None, 1) if "verify" in command else (0, None)), command
+    assert json.loads(Path("bench.json").read_text())["examples"] == 4
+    python = blocks("python")
+    assert python
+    for block in python:
+        exec(compile(block, "usage.md", "exec"), {})
+
+
+def test_traces_in_the_docs_are_traces(tmp_path):
+    from tascel.traces.read import read_traces
+
+    (tmp_path / "traces.jsonl").write_text(blocks("json")[0], encoding="utf-8")
+    assert len(list(read_traces(tmp_path / "traces.jsonl"))) == 2
+
+
+def test_links_lead_somewhere():
+    for page in [*DOCS.glob("*.md"), DOCS.parent / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
