@@ -17,8 +17,9 @@ install: .venv/.installed
 demo: install
 	$(BIN)/tascel demo
 
+# All tests, those with the demo's real model too; it is fetched on first use (93 MB).
 test: install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m 'real or not real'
 
 lint: install
 	$(BIN)/ruff check .
@@ -26,6 +27,15 @@ lint: install
 	$(BIN)/pyright
 	$(BIN)/lint-imports
 
+# What the numbers in README.md come from; wants an idle machine and an hour.
+TRACES = $$($(BIN)/tascel assets household)
+MODEL = --model $$($(BIN)/tascel assets smollm2) --adapter examples/home_assistant
+VERIFY = $(BIN)/tascel verify build/home_assistant $(TRACES) $(MODEL)
+
 bench: install
-	mkdir -p results
-	$(BIN)/tascel demo --json results/demo.json
+	$(BIN)/tascel demo --limit 100 --json results/home_assistant_bf16.json
+	$(BIN)/tascel build $(TRACES) $(MODEL) -o build/home_assistant
+	$(VERIFY) --limit 200 --json results/home_assistant_verify_fp32.json
+	$(VERIFY) --limit 50 --temperature 0.8 --json results/home_assistant_verify_sampled.json
+	-$(VERIFY) --limit 200 --dtype bfloat16 --json results/home_assistant_verify_bf16.json
+	$(BIN)/python benchmarks/random_draft.py --json results/random_draft.json

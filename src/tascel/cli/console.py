@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +22,8 @@ from rich.progress import (
 )
 from rich.table import Table
 from rich.text import Text
+
+from tascel.store.file import whole_file
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -99,12 +100,6 @@ def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
 
 def write_json(path: Path | None, content: Mapping[str, Any]) -> None:
     """Write a verb's numbers whole or not at all."""
-    if path is None:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    if path is not None:
+        with whole_file(path) as file:
+            file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json as jsonlib
-import os
 from collections import Counter
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -103,9 +101,10 @@ def _show(runner: Runner, requests: Sequence[Request]) -> list[Completion]:
 def _write(runner: Runner, requests: Sequence[Request], path: Path) -> list[Completion]:
     """Write one JSON line an answer; the file appears when all are done."""
     from tascel.decode.loop import complete
+    from tascel.store.file import whole_file
 
     finished: list[Completion] = []
-    with progress() as show, _whole(path) as file:
+    with progress() as show, whole_file(path) as file:
         for done, request in enumerate(requests, start=1):
             completion = complete(runner.run(request))
             finished.append(completion)
@@ -129,19 +128,6 @@ def _record(runner: Runner, request: Request, completion: Completion) -> dict[st
         "drafted": dict(stats.accepted),
         "seconds": round(stats.prefill_seconds + stats.decode_seconds, 4),
     }
-
-
-@contextmanager
-def _whole(path: Path) -> Generator[Any]:
-    """A text file that takes the place of `path` only if all goes well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with partial.open("w", encoding="utf-8") as file:
-            yield file
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _summary(finished: Sequence[Completion]) -> None:

@@ -36,6 +36,11 @@ class Demo:
         """Where the sampled traces are."""
         return self.folder / "home_assistant.jsonl"
 
+    @property
+    def bundle(self) -> Path:
+        """Where the bundle is built."""
+        return self.folder / "bundle"
+
     def prepare(self) -> None:
         """Fetch the model and sample the task's traces, where that has not been done yet."""
         self.model = assets.smollm2()
@@ -48,7 +53,7 @@ class Demo:
         return build(
             read_traces(self.traces),
             self.model,
-            self.folder / "bundle",
+            self.bundle,
             adapter=self.adapter,
             config=BuildConfig(),
             progress=self.progress,
@@ -57,7 +62,7 @@ class Demo:
     def start(self) -> Runner:
         """Load model, adapter and bundle."""
         return load(
-            self.folder / "bundle",
+            self.bundle,
             model=self.model,
             adapter=self.adapter,
             dtype="bfloat16",

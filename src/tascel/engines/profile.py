@@ -18,6 +18,7 @@ from tascel.cache import cache_folder
 from tascel.decode.engine import Engine
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
+from tascel.store.file import whole_file
 from tascel.types import Request
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
@@ -69,10 +70,8 @@ def price_of(
             return Price.from_points(known)
     points = measure(engine, progress)
     content = {"setting": asdict(setting), "context": CONTEXT, "ms": points}
-    setting.file.parent.mkdir(parents=True, exist_ok=True)
-    partial = setting.file.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(content, indent=1))
-    partial.replace(setting.file)
+    with whole_file(setting.file) as file:
+        json.dump(content, file, indent=1)
     return Price.from_points(points)
 
 
