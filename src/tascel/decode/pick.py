@@ -78,9 +78,13 @@ def survivors(logits: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray[
     if 0 < sampling.top_k < len(scores):
         threshold = np.partition(scores, -sampling.top_k)[-sampling.top_k]
     if sampling.top_p < 1:
-        falling = np.sort(scores[scores >= threshold])[::-1]
-        mass = np.cumsum(np.exp(falling))
-        threshold = falling[np.searchsorted(mass, sampling.top_p * mass[-1])]
+        weights = np.where(scores >= threshold, np.exp(scores), 0)
+        total = float(weights.sum())
+        # Ids lighter than this weigh less than 1 - top_p all together: no need to sort them.
+        heavy = scores[weights >= (1 - sampling.top_p) * total / len(weights)]
+        falling = np.sort(heavy)[::-1]
+        last = np.searchsorted(np.cumsum(np.exp(falling)), sampling.top_p * total)
+        threshold = falling[min(last, len(falling) - 1)]
     if sampling.min_p > 0:
         threshold = max(threshold, np.log(sampling.min_p))
     ids = np.flatnonzero((scores >= threshold) & (scores > -np.inf))
