@@ -13,7 +13,7 @@ from tascel.bench.compare import interleave, report, table
 from tascel.bench.contenders import Answer, contenders
 from tascel.bench.prompts import requests
 from tascel.bench.verify import Difference, Report
-from tascel.draft.base import Proposal
+from tascel.decode.loop import complete
 from tascel.engines.profile import measure, price_of
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
 from tascel.types import Sampling, Trace
@@ -59,8 +59,6 @@ def test_generate_and_stream_agree_with_plain_decoding(runner, toy_folder, cache
 def test_a_seed_makes_sampling_repeatable_with_and_without_drafts(runner):
     sampling = Sampling(temperature=1.2, top_p=0.95, seed=7)
     request = runner.request(PROMPTS[0], sampling=sampling, max_tokens=16)
-    from tascel.decode.loop import complete
-
     drafted, plain = complete(runner.run(request)), complete(runner.run(request, plain=True))
     assert drafted.tokens == plain.tokens
     unseeded = [runner.request(PROMPTS[0], sampling=Sampling(temperature=1.0)) for _ in range(2)]
@@ -142,28 +140,12 @@ def test_ties_count_only_while_they_are_rare_and_close():
     assert not seen(2e-4, 10_000_000)
 
 
-def test_a_random_draft_changes_nothing(runner):
-    rng = np.random.default_rng(0)
-
-    class Random:
-        def open(self, request):
-            return self
-
-        def propose(self, room, price, pending=1):
-            return Proposal.chain(rng.integers(0, 300, min(room, 12)).tolist())
-
-        def accept(self, tokens, offered, taken):
-            pass
-
-        def close(self):
-            pass
-
-    from tascel.decode.loop import complete
-
+def test_a_random_draft_changes_nothing(runner, oracle_draft):
     for prompt in PROMPTS:
         request = runner.request(prompt, max_tokens=60)
-        drafted = complete(runner.run(request, draft=Random()))
         plain = complete(runner.run(request, plain=True))
+        draft = oracle_draft(plain.tokens, skill=0.0, width=12, vocab_size=272)
+        drafted = complete(runner.run(request, draft=draft))
         assert drafted.tokens == plain.tokens
         assert drafted.text == plain.text
 

@@ -18,8 +18,13 @@ def test_a_file_appears_when_the_block_ends(tmp_path):
 def test_a_failed_block_leaves_what_was_there(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as file:
-        file.write("new")
-        raise KeyboardInterrupt
+
+    def interrupted():
+        with whole_file(path) as file:
+            file.write("new")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]

@@ -8,6 +8,7 @@ import warnings
 from typing import Annotated, TextIO
 
 import typer
+from rich.markup import escape
 
 from tascel.cli import (
     assets,
@@ -63,10 +64,13 @@ def main() -> None:
     try:
         app()
     except TascelError as error:
-        err.print(f"[bold red]error:[/] {error}", markup=True)
+        err.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:  # a full disk, a file that may not be read
+        err.print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(1)
     except KeyboardInterrupt:
         err.print("interrupted; nothing that existed was changed")
         sys.exit(130)
