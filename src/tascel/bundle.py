@@ -43,7 +43,14 @@ class Bundle:
             BundleError: missing, damaged, newer, or built with another tokenizer.
         """
         path = Path(path)
-        manifest = open_folder(path)
+        while True:
+            opened = Bundle._read(path, open_folder(path), codec)
+            # Another process may have put a new bundle here while its files were opened one by one.
+            if Manifest.read(path) == opened.manifest:
+                return opened
+
+    @staticmethod
+    def _read(path: Path, manifest: Manifest, codec: Codec | None) -> Bundle:
         if codec is None:
             codec = Codec.from_pretrained(path / TOKENIZER)
         if codec.fingerprint != manifest.tokenizer:

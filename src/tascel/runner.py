@@ -145,9 +145,9 @@ def load(
         )
     engine = HfEngine(lm, allow_no_drafts=not drafts)
     setting = _setting(lm, Path(str(model)).name, weights)
-    price = price_of(engine, setting, progress=profile)
-    draft = None
+    draft, price = None, Price.free()
     if opened and drafts:
+        price = price_of(engine, setting, progress=profile)
         draft = opened.draft(replace(config or DraftConfig(), trees=engine.trees))
     runner = Runner(lm, engine, codec, draft, price, setting, Breaker(price), opened)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
