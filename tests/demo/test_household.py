@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import defaultdict
 from pathlib import Path
@@ -118,3 +119,11 @@ def test_new_and_known_words_do_not_overlap() -> None:
     pairs = [words.MODIFIERS, words.MESSAGES, *words.NAMES.values(), *words.OPEN.values()]
     for known, new in pairs:
         assert not set(words.split(known)) & set(words.split(new))
+
+
+@pytest.mark.real
+def test_the_traces_are_those_the_adapter_was_trained_on(tmp_path: Path) -> None:
+    """Other words would move held-out templates into what the adapter has seen."""
+    household.write(tmp_path / "traces.jsonl")
+    digest = hashlib.sha256((tmp_path / "traces.jsonl").read_bytes()).hexdigest()
+    assert digest in (household.adapter() / "README.md").read_text()
