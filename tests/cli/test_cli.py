@@ -101,6 +101,20 @@ def test_the_main_verbs_in_a_row(tascel, bundle, toy_folder, traces, tmp_path):
     assert "kept in" in out
 
 
+def test_a_prompt_that_is_too_long_does_not_stop_the_others(tascel, bundle, toy_folder, tmp_path):
+    prompts, answers = tmp_path / "prompts.jsonl", tmp_path / "answers.jsonl"
+    lines = [{"prompt": "a"}, {"prompt": "long " * 300}, {"prompt": "b"}]
+    prompts.write_text("\n".join(map(json.dumps, lines)))
+    code, _, err = tascel(
+        "generate", bundle, prompts, "-m", toy_folder, "-o", answers, "--max-tokens", 4
+    )
+    assert code == 1
+    assert "line 2" in err
+    records = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
+    assert ["output" in r for r in records] == [True, False, True]
+    assert "context" in records[1]["error"]
+
+
 def test_generate_prints_to_the_terminal(tascel, bundle, toy_folder):
     code, out, err = tascel(
         "generate", bundle, "-m", toy_folder, "-p", "light", "-p", "den", "--max-tokens", 6,

@@ -78,6 +78,10 @@ def generate(
         )
     finished = _write(runner, wanted, output) if output else _show(runner, wanted)
     _summary(finished)
+    if runner.draft is not None and not any(c.stats.offered for c in finished):
+        err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
+    if len(finished) < len(wanted):
+        raise typer.Exit(1)
 
 
 def _show(runner: Runner, requests: Sequence[Request]) -> list[Completion]:
@@ -99,27 +103,35 @@ def _show(runner: Runner, requests: Sequence[Request]) -> list[Completion]:
 
 
 def _write(runner: Runner, requests: Sequence[Request], path: Path) -> list[Completion]:
-    """Write one JSON line an answer; the file appears when all are done."""
+    """Write one JSON line a prompt; the file appears when all are done.
+
+    A prompt that cannot be answered gets a line that says why, and does not stop the others.
+    """
     from tascel.decode.loop import complete
+    from tascel.errors import RequestError
     from tascel.store.file import whole_file
 
     finished: list[Completion] = []
     with progress() as show, whole_file(path) as file:
         for done, request in enumerate(requests, start=1):
-            completion = complete(runner.run(request))
-            finished.append(completion)
-            file.write(
-                jsonlib.dumps(_record(runner, request, completion), ensure_ascii=False) + "\n"
-            )
+            record: dict[str, Any] = {"prompt": runner.codec.decode(request.prompt.tolist())}
+            try:
+                completion = complete(runner.run(request))
+            except RequestError as error:
+                record["error"] = str(error)
+                err.print(f"line {done}: {error}", markup=False)
+            else:
+                finished.append(completion)
+                record |= _answer(request, completion)
+            file.write(jsonlib.dumps(record, ensure_ascii=False) + "\n")
             show("answering", done, len(requests))
-    out.print(f"{path}: {len(finished)} answers")
+    out.print(f"{path}: {len(finished)} answers to {len(requests)} prompts")
     return finished
 
 
-def _record(runner: Runner, request: Request, completion: Completion) -> dict[str, Any]:
+def _answer(request: Request, completion: Completion) -> dict[str, Any]:
     stats = completion.stats
     return {
-        "prompt": runner.codec.decode(request.prompt.tolist()),
         "output": completion.text,
         "finish_reason": completion.finish_reason,
         "prompt_tokens": len(request.prompt),
@@ -131,6 +143,8 @@ def _record(runner: Runner, request: Request, completion: Completion) -> dict[st
 
 
 def _summary(finished: Sequence[Completion]) -> None:
+    if not finished:
+        return
     tokens = sum(len(c.tokens) for c in finished)
     steps = sum(c.stats.steps for c in finished)
     seconds = sum(c.stats.prefill_seconds + c.stats.decode_seconds for c in finished)
@@ -140,5 +154,3 @@ def _summary(finished: Sequence[Completion]) -> None:
         f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f}/s, "
         f"{tokens / steps:.2f} a step; drafted: {by_source or 'nothing'}"
     )
-    if not any(c.stats.offered for c in finished):
-        err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
