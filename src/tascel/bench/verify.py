@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from tascel.bench.contenders import contenders
 from tascel.decode.loop import complete
+from tascel.decode.pick import Picker
 from tascel.draft.base import Proposal
 from tascel.runner import Runner
 from tascel.types import Request
@@ -24,7 +24,8 @@ TIES_PER_TOKEN = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """Where an answer first left plain decoding, and how far apart the two logits were there."""
+    """Where an answer first left plain decoding, and how far apart the two tokens were there: in
+    logits when greedy, else in what the picking rule compares, noise included."""
 
     request: str
     against: str
@@ -47,8 +48,9 @@ class Report:
     @property
     def equal(self) -> bool:
         """No difference but ties, and those rare enough."""
-        ties = [d for d in self.differences if d.gap <= TIE]
-        return len(ties) == len(self.differences) and len(ties) <= self.tokens * TIES_PER_TOKEN
+        places = {(d.request, d.position) for d in self.differences}
+        only_ties = all(d.gap <= TIE for d in self.differences)
+        return only_ties and len(places) <= self.tokens * TIES_PER_TOKEN
 
 
 def verify(
@@ -95,7 +97,9 @@ def _difference(
     if at < shorter:
         prompt = np.concatenate([request.prompt, np.asarray(ours[:at], np.int32)])
         (row,), (verdict,) = runner.engine.prefill([Request("gap", prompt)], [Proposal.nothing()])
-        logits: Any = verdict.logits(-1)
-        gap = abs(float(logits[ours[at]]) - float(logits[theirs[at]]))
+        picker = Picker(request.sampling, request.prompt)
+        ids, scores = picker.scores(verdict.logits(-1), ours[:at])
+        score = dict(zip(ids.tolist(), scores.tolist(), strict=True))
+        gap = abs(score.get(ours[at], np.inf) - score.get(theirs[at], -np.inf))
         runner.engine.close(row)
     return Difference(request.id, against, at, gap)

@@ -34,10 +34,19 @@ class Picker:
         Raises:
             ModelError: the logits are not numbers.
         """
-        sampling = self._sampling
-        if sampling.plain_greedy:
+        if self._sampling.plain_greedy:
             return verdict.argmax(node)
-        logits = verdict.logits(node)
+        ids, scores = self.scores(verdict.logits(node), history)
+        return int(ids[np.argmax(scores)])
+
+    def scores(
+        self, logits: NDArray[np.float32], history: Sequence[int]
+    ) -> tuple[NDArray[np.intp], Scores]:
+        """What `pick` takes the highest of: ids that may be picked, ascending, and their scores.
+
+        Writes into `logits`. Raises as `pick` does.
+        """
+        sampling = self._sampling
         if np.isnan(logits.max()):
             raise ModelError(
                 "the model's logits are not numbers", "Load it with dtype float32 or bfloat16"
@@ -45,9 +54,9 @@ class Picker:
         if sampling.penalised:
             penalise(logits, sampling, self._prompt, history)
         if sampling.temperature == 0:
-            return int(np.argmax(logits))
+            return np.arange(len(logits)), logits.astype(np.float64)
         ids, scores = survivors(logits, sampling)
-        return int(ids[np.argmax(scores + gumbel(self._seed, len(history), ids))])
+        return ids, scores + gumbel(self._seed, len(history), ids)
 
 
 def penalise(
