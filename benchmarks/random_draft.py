@@ -64,8 +64,8 @@ def main() -> None:
             if name == "none":
                 done = complete(runner.run(request, plain=True))
             else:
-                runner.breaker = Breaker(runner.price)
-                done = complete(runner.run(request, draft=draft))
+                fresh = Breaker(runner.price)
+                done = complete(runner.run(request, draft=draft, breaker=fresh))
                 offered = done.stats.offered
             seconds[name] = done.stats.prefill_seconds + done.stats.decode_seconds
             tokens[name] = done.tokens

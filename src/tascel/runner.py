@@ -90,14 +90,25 @@ class Runner:
         return Request(f"request {next(_serial)}", ids, sampling, tuple(stop), max_tokens)
 
     def run(
-        self, request: Request, *, draft: Draft | None = None, plain: bool = False
+        self,
+        request: Request,
+        *,
+        draft: Draft | None = None,
+        breaker: Breaker | None = None,
+        plain: bool = False,
     ) -> Generator[Chunk, None, Completion]:
-        """Answer a request with the runner's draft, with another one, or with none (`plain`)."""
+        """Answer a request with the runner's draft and breaker, with others, or with no draft
+        (`plain`)."""
         if plain:
             return decode(self.engine, None, request, self.price, self.codec.stream())
-        breaker = self.breaker if draft is None else Breaker(self.price)
-        draft = draft or self.draft
-        return decode(self.engine, draft, request, self.price, self.codec.stream(), breaker)
+        return decode(
+            self.engine,
+            draft or self.draft,
+            request,
+            self.price,
+            self.codec.stream(),
+            self.breaker if draft is None else breaker,
+        )
 
 
 _serial: Iterator[int] = count(1)
@@ -148,7 +159,8 @@ def load(
     draft, price = None, Price.free()
     if opened and drafts:
         price = price_of(engine, setting, progress=profile)
-        draft = opened.draft(replace(config or DraftConfig(), trees=engine.trees))
+        config = config or DraftConfig()
+        draft = opened.draft(replace(config, trees=config.trees and engine.trees))
     runner = Runner(lm, engine, codec, draft, price, setting, Breaker(price), opened)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))

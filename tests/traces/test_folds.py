@@ -68,6 +68,23 @@ def test_long_prompts_and_many_blocks():
     assert np.array_equal(found, np.arange(9000) % 3)
 
 
+def test_a_shared_instruction_joins_nothing():
+    instruction = "Read the command below and answer with JSON that names intent and slots. " * 4
+    things = [f"{a} {b} {c}" for a in ("red", "old", "far") for b in ("den", "hall", "attic")
+              for c in ("lamp", "fan", "door", "oven", "radio", "blind")]  # fmt: skip
+    prompts = [f"{instruction}{verb} the {t}" for t in things for verb in ("open", "stop", "find")]
+    found = groups(map(trace, prompts))
+    assert np.bincount(found).max() < len(prompts) / 10
+    assert np.array_equal(found, groups(map(trace, prompts)))
+
+
+def test_one_huge_group_is_dealt_one_by_one():
+    labels = np.array([0] * 60 + [1] * 20 + [2] * 20, np.int32)
+    fold = folds(labels, 5)
+    assert len(set(fold[:60].tolist())) >= 3
+    assert len(set(fold[60:80].tolist())) == len(set(fold[80:].tolist())) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 20), min_size=1, max_size=40),
@@ -82,6 +99,8 @@ def test_folds_keep_groups_whole_and_balanced(sizes, k, seed):
     assert fold.shape == labels.shape
     assert set(fold.tolist()) <= set(range(k))
     for label in range(len(sizes)):
+        if sizes[label] > sum(sizes) / 2:
+            continue
         assert len(set(fold[labels == label].tolist())) == 1
     load = np.bincount(fold, minlength=k)
     assert load.max() - load.min() <= max(sizes)

@@ -56,9 +56,9 @@ def report(runner: Runner, rounds: Sequence[Round], baseline: str = "none") -> d
 def table(rounds: Sequence[Round], baseline: str = "none") -> list[dict[str, Any]]:
     """One row a contender, in the stable output format; times are sums over all prompts.
 
-    `speedup` compares decode seconds per token after the prefill's token, `speedup_total` all
-    seconds; `interval` is that total's 95 % paired-bootstrap interval; `identical` compares token
-    ids with the baseline's.
+    `speedup` compares seconds per token after the prefill's token, `speedup_total` all seconds;
+    `interval` is that total's 95 % paired-bootstrap interval; `identical` compares token ids with
+    the baseline's.
     """
     if not rounds:
         return []
@@ -77,7 +77,7 @@ def _row(name: str, rounds: Sequence[Round], baseline: str) -> dict[str, Any]:
         "tokens": tokens,
         "seconds": sum(seconds),
         "tokens_per_second": tokens / sum(seconds),
-        "speedup": _decode_rate(own) / _decode_rate(base) if _decode_rate(base) else 1.0,
+        "speedup": _decode_rate(own, base) / _decode_rate(base, base),
         "speedup_total": sum(base_seconds) / sum(seconds),
         "tokens_per_step": tokens / sum(a.steps for a in own),
         "prefill_seconds": sum(a.prefill_seconds for a in own),
@@ -89,10 +89,14 @@ def _row(name: str, rounds: Sequence[Round], baseline: str) -> dict[str, Any]:
     }
 
 
-def _decode_rate(answers: Sequence[Answer]) -> float:
-    """Tokens after the first per second of decoding."""
-    seconds = sum(a.decode_seconds for a in answers)
-    return sum(len(a.tokens) - 1 for a in answers) / seconds if seconds else 0.0
+def _decode_rate(answers: Sequence[Answer], base: Sequence[Answer]) -> float:
+    """Tokens after the first per second after the baseline's prefill: what a proposal on the
+    prefill pass costs counts as decoding, as what it brings does."""
+    seconds = sum(
+        a.prefill_seconds + a.decode_seconds - b.prefill_seconds
+        for a, b in zip(answers, base, strict=True)
+    )
+    return max(1, sum(len(a.tokens) - 1 for a in answers)) / max(seconds, 1e-9)
 
 
 def _by_source(answers: Sequence[Answer], tokens: int) -> Iterator[tuple[str, float]]:

@@ -121,18 +121,21 @@ def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
         def count(*_: object) -> None:
             passes.append(None)
 
+        room = runner.engine.context_limit - len(request.prompt)
         hook = model.register_forward_pre_hook(count)
         streamer = _FirstToken()
         settings = {
-            "max_new_tokens": request.max_tokens,
+            "max_new_tokens": min(request.max_tokens, room),
             "eos_token_id": sorted(runner.engine.eos_ids),
             "pad_token_id": runner.codec.end_id,
         }
         started = perf_counter()
-        with greedy(model, **settings, **options):
-            output = model.generate(ids, attention_mask=torch.ones_like(ids), streamer=streamer)
+        try:
+            with greedy(model, **settings, **options):
+                output = model.generate(ids, attention_mask=torch.ones_like(ids), streamer=streamer)
+        finally:
+            hook.remove()
         seconds = perf_counter() - started
-        hook.remove()
         prefill = streamer.seconds[1] - started
         tokens = tuple(output[0, ids.shape[1] :].tolist())
         drafted = {"context": len(tokens) - len(passes)} if options else {}

@@ -20,10 +20,17 @@ from tascel.types import Ids, Trace
 _SIMILAR = 0.5
 _BANDS, _ROWS = 16, 4
 _SHINGLE = 3  # words
+#: Share of prompts above which a shingle belongs to the instruction and not to the request.
+_COMMON = 0.2
+#: With fewer prompts than this a share says nothing.
+_MANY = 100
+#: Words looked at, from the end: enough to tell requests apart, and a bound on memory.
+_LONGEST = 512
 _WORD = re.compile(r"\w+")
 _DIGITS = re.compile(r"\d+")
 
 _U64 = NDArray[np.uint64]
+_NONE = np.zeros(0, np.uint64)
 
 
 def groups(traces: Iterable[Trace]) -> Ids:
@@ -40,7 +47,7 @@ def groups(traces: Iterable[Trace]) -> Ids:
         named.append(-1 if trace.group is None else names.setdefault(trace.group, len(names)))
         if trace.group is None:
             text = _DIGITS.sub("0", trace.prompt_text.casefold())
-            prompts.append([zlib.crc32(word.encode()) for word in _WORD.findall(text)])
+            prompts.append([zlib.crc32(word.encode()) for word in _WORD.findall(text)[-_LONGEST:]])
     label = np.asarray(named, np.int64)
     free = label < 0
     label[free] = len(names) + _clusters(_signatures(prompts))
@@ -51,8 +58,13 @@ def groups(traces: Iterable[Trace]) -> Ids:
 def folds(groups: Ids, k: int, seed: int = 0) -> Ids:
     """Deal whole groups into `k` folds of about equal size: i32[n] fold numbers.
 
-    The largest group goes first and always into the smallest fold; `seed` breaks ties.
+    The largest group goes first and always into the smallest fold; `seed` breaks ties. A group of
+    more than half of all traces is dealt one by one: held out whole it would leave nothing to
+    judge by.
     """
+    huge = np.bincount(groups)[groups] > len(groups) / 2
+    alone = len(groups) + np.arange(len(groups))
+    groups = np.unique(np.where(huge, alone, groups), return_inverse=True)[1].astype(np.int32)
     sizes = np.bincount(groups)
     order = np.random.default_rng(seed).permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
@@ -66,27 +78,30 @@ def folds(groups: Ids, k: int, seed: int = 0) -> Ids:
 
 
 def _signatures(prompts: list[list[int]]) -> _U64:
-    """MinHash signatures of prompts given as word hashes: u64[n, bands * rows]."""
+    """MinHash signatures of prompts given as word hashes: u64[n, bands * rows].
+
+    Shingles that stand in many prompts are no likeness: a shared instruction joins nothing.
+    """
+    shingles = [_shingles(words) for words in prompts]
+    ids, counts = np.unique(np.concatenate([_NONE, *shingles]), return_counts=True)
+    common = ids[counts > _COMMON * len(prompts)] if len(prompts) >= _MANY else _NONE
     signatures = np.empty((len(prompts), _BANDS * _ROWS), np.uint64)
-    salts = _mix(np.arange(1, _BANDS * _ROWS + 1, dtype=np.uint64))
-    for start in range(0, len(prompts), 4096):  # bounds the memory for long prompts
-        block = prompts[start : start + 4096]
-        # Padding gives a prompt of any length at least one shingle.
-        padded = [[1, *words, *[2] * (_SHINGLE - 1)] for words in block]
-        word = np.fromiter((w for words in padded for w in words), np.uint64)
-        ends = np.cumsum([len(words) for words in padded])
-        shingle = np.zeros(len(word), np.uint64)
-        for i in range(_SHINGLE):
-            shingle = _mix(shingle + np.roll(word, -i))
-        inside = np.ones(len(word), bool)
-        for i in range(1, _SHINGLE):
-            inside[ends - i] = False
-        counts = np.asarray([len(words) - _SHINGLE + 1 for words in padded])
-        starts = np.cumsum(counts) - counts
-        for i, salt in enumerate(salts):
-            hashed = _mix(shingle[inside] ^ salt)
-            signatures[start : start + len(block), i] = np.minimum.reduceat(hashed, starts)
+    salts = _mix(np.arange(1, _BANDS * _ROWS + 1, dtype=np.uint64))[:, None]
+    for row, all_of_them in enumerate(shingles):
+        telling = np.setdiff1d(all_of_them, common, assume_unique=True)
+        if not len(telling):  # nothing but common phrases: like only to its equals
+            telling = _mix(all_of_them.sum(keepdims=True))
+        signatures[row] = _mix(telling ^ salts).min(axis=1)
     return signatures
+
+
+def _shingles(words: list[int]) -> _U64:
+    """The distinct runs of `_SHINGLE` words, as hashes; padding gives any prompt at least one."""
+    word = np.array([1, *words, *[2] * (_SHINGLE - 1)], np.uint64)
+    shingle = np.zeros(len(word) - _SHINGLE + 1, np.uint64)
+    for i in range(_SHINGLE):
+        shingle = _mix(shingle + word[i : i + len(shingle)])
+    return np.unique(shingle)
 
 
 def _clusters(signatures: _U64) -> NDArray[np.int64]:

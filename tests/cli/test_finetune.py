@@ -1,0 +1,54 @@
+"""`finetune` and `assets` as typed: what they print, and where."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from tascel import assets
+from tascel.cli import app
+from tascel.demo import household
+
+
+def test_finetune_learns_the_training_split_only(toy_folder: Path, tmp_path: Path) -> None:
+    lines = [
+        {"prompt": f"light {i}", "output": "on", **({"split": split} if split else {})}
+        for i, split in enumerate(["train", None, "test", "valid", "train"])
+    ]
+    traces = tmp_path / "traces.jsonl"
+    text = "\n".join(map(json.dumps, lines)) + "\nno json\n"
+    traces.write_text(text + json.dumps({"prompt": "x" * 2000, "output": "long"}))
+    output = tmp_path / "adapter"
+    arguments = ["finetune", str(traces), "--model", str(toy_folder), "-o", str(output)]
+    ran = CliRunner().invoke(app, [*arguments, "--steps", "2", "--rank", "2", "--skip-bad"])
+    assert ran.exit_code == 0, ran.output
+    assert "2 steps over 3 traces" in ran.stdout
+    assert "left out 1 bad record" in ran.stderr
+    assert "left out 1 traces longer than 1,024 tokens" in ran.stderr
+    settings = json.loads((output / "training.json").read_text())["settings"]
+    assert (settings["rank"], settings["alpha"], settings["steps"]) == (2, 4, 2)
+
+
+def test_assets_prints_the_path_alone_on_standard_output(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
+
+    def smollm2(say: assets.Say) -> Path:
+        say("Downloading")
+        return tmp_path / "model"
+
+    def write(path: Path, say: assets.Say) -> int:
+        say("Downloading")
+        return 0
+
+    monkeypatch.setattr(assets, "smollm2", smollm2)
+    monkeypatch.setattr(household, "write", write)
+    model, task = (CliRunner().invoke(app, ["assets", name]) for name in ("smollm2", "household"))
+    assert model.stdout.strip() == str(tmp_path / "model")
+    assert model.stderr.strip() == "Downloading"
+    assert Path(task.stdout.strip()).name == "home_assistant.jsonl"
+    assert CliRunner().invoke(app, ["assets", "other"]).exit_code == 2
