@@ -27,7 +27,7 @@ def test_finetune_learns_the_training_split_only(toy_folder: Path, tmp_path: Pat
     assert ran.exit_code == 0, ran.output
     assert "2 steps over 3 traces" in ran.stdout
     assert "left out 1 bad record" in ran.stderr
-    assert "left out 1 traces longer than 1,024 tokens" in ran.stderr
+    assert "left out 1 longer than 1,024 tokens" in ran.stderr
     settings = json.loads((output / "training.json").read_text())["settings"]
     assert (settings["rank"], settings["alpha"], settings["steps"]) == (2, 4, 2)
 

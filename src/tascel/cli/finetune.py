@@ -58,7 +58,7 @@ def finetune(
     if bad.count:
         err.print(str(bad), markup=False)
     if trained.too_long:
-        err.print(f"left out {trained.too_long:,} traces longer than {config.max_length:,} tokens")
+        err.print(f"left out {trained.too_long:,} longer than {config.max_length:,} tokens")
     out.print(
         f"{output}: {trained.steps:,} steps over {trained.examples:,} traces in "
         f"{trained.seconds:,.0f} s, loss {trained.loss:.4f}",
