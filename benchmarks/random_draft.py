@@ -2,8 +2,9 @@
 
     python benchmarks/random_draft.py --json results/random_draft.json
 
-Interleaves plain decoding with a draft of random chains of 12 tokens, on the demo's model and
-prompts, each answer going on for 200 tokens (the end id is ignored on both sides).
+Interleaves plain decoding with a draft of random chains of 12 tokens, in float32, on the demo's
+model and prompts, each answer going on for 200 tokens (end ids are ignored on both sides). The
+breaker starts afresh for every answer, as if each were a draft's first.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from tascel.decode.loop import complete
 from tascel.demo.run import Demo
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import Breaker
+from tascel.runner import load
 
 
 class Random:
@@ -45,7 +47,8 @@ class Random:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--prompts", type=int, default=5)
+    parser.add_argument("--prompts", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--width", type=int, default=12)
     args = parser.parse_args()
@@ -53,21 +56,21 @@ def main() -> None:
     demo.prepare()
     if not demo.bundle.exists():
         demo.learn()
-    runner = demo.start()
+    runner = load(demo.bundle, model=demo.model, adapter=demo.adapter, dtype="float32")
     runner.engine.eos_ids = frozenset()
     draft = Random(runner.engine.vocab_size, args.width)
     rows = []
     for trace in demo.held_out(args.prompts):
         request = runner.request(trace.messages, max_tokens=args.tokens)
-        seconds, tokens, offered = {}, {}, 0
-        for name in ("none", "random", "none", "random"):  # the first of each warms up
+        seconds, tokens, offered = {"none": [], "random": []}, {}, 0
+        for name in ("none", "random") * args.repeats:
             if name == "none":
                 done = complete(runner.run(request, plain=True))
             else:
                 fresh = Breaker(runner.price)
                 done = complete(runner.run(request, draft=draft, breaker=fresh))
                 offered = done.stats.offered
-            seconds[name] = done.stats.prefill_seconds + done.stats.decode_seconds
+            seconds[name].append(done.stats.prefill_seconds + done.stats.decode_seconds)
             tokens[name] = done.tokens
         rows.append(
             {
@@ -76,7 +79,7 @@ def main() -> None:
                 "offered": offered,
                 "none_seconds": seconds["none"],
                 "random_seconds": seconds["random"],
-                "ratio": seconds["random"] / seconds["none"],
+                "ratio": median(seconds["random"]) / median(seconds["none"]),
             }
         )
         print(rows[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from itertools import pairwise
@@ -64,7 +65,9 @@ def test_nothing_of_this_machine_is_in_the_manifest(bundle, toy_folder):
 
 
 def test_the_summary_quotes_only_what_many_share(toy_folder, tmp_path):
-    traces = [*some_traces(), *(trace(f"q{i}", f"secret{i}") for i in range(3))]
+    # few prompts, or one prompt often: nothing that many traces share
+    private = [trace(f"q{i}", f"secret{i}") for i in range(3)] + [trace("card?", "secret 4929")] * 9
+    traces = [*some_traces(), *private]
     build(traces, toy_folder, tmp_path / "a")
     text = (tmp_path / "a" / "SUMMARY.md").read_text(encoding="utf-8")
     assert '{"on": "' in text
@@ -80,6 +83,41 @@ def test_only_training_traces_are_learned(toy_folder, tmp_path):
     with pytest.raises(TraceError, match="for training"):
         build(traces[1:2], toy_folder, tmp_path / "c")
     assert not (tmp_path / "c").exists()
+
+
+def test_traces_that_the_template_refuses_are_counted(toy_folder, tokenizer, tmp_path):
+    folder = tmp_path / "strict"
+    shutil.copytree(toy_folder, folder)
+    strict = "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    picky = copy.deepcopy(tokenizer)
+    picky.chat_template = strict + tokenizer.chat_template
+    picky.save_pretrained(folder)
+    system = {"role": "system", "content": "be brief"}
+    odd = Trace((system, {"role": "user", "content": "a"}), {"role": "assistant", "content": "b"})
+    bundle = build([*some_traces(), odd], folder, tmp_path / "b")
+    assert bundle.manifest.counts["refused"] == 1
+    with pytest.raises(TraceError, match="no system"):
+        build([odd], folder, tmp_path / "c")
+
+
+def test_a_path_of_traces_will_do(toy_folder, tmp_path):
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "a", "output": "b"}\n', encoding="utf-8")
+    assert build(file, toy_folder, tmp_path / "b").manifest.counts["traces"] == 1
+    assert build(str(file), toy_folder, tmp_path / "b").manifest.command == ()
+
+
+def test_a_foreign_folder_is_refused_before_any_work(toy_folder, tmp_path):
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "thesis.tex").write_text("precious")
+
+    def traces():
+        raise AssertionError("read")
+        yield
+
+    with pytest.raises(BundleError):
+        build(traces(), toy_folder, tmp_path / "b")
+    assert (tmp_path / "b" / "thesis.tex").read_text() == "precious"
 
 
 def test_empty_and_one_token_outputs_are_learned(toy_folder, tmp_path):
@@ -104,7 +142,7 @@ def test_own_outputs_replace_references_and_survive_an_interruption(
     with pytest.raises(KeyboardInterrupt):
         build(some_traces(), toy_folder, out, config=config, progress=stop_half_way)
     journal = tmp_path / ".b.answers.jsonl"
-    kept = journal.read_text(encoding="utf-8").splitlines()
+    kept = journal.read_text(encoding="utf-8").split("\n")[1:]
     assert len(kept) == 5
     journal.write_text("\n".join([*kept, '{"key": "torn']), encoding="utf-8")
     seen.clear()
@@ -141,17 +179,18 @@ def test_own_outputs_replace_references_and_survive_an_interruption(
 def test_thinning_keeps_every_nth_within_its_bound(lengths, cap):
     thinned = Thinned(cap)
     for serial, length in enumerate(lengths):
-        thinned.add(serial, np.zeros(length, np.int32))
-    size = sum(len(o) + 1 for _, o in thinned.kept)
+        thinned.add(serial, np.zeros(length, np.int32), serial)
+    size = sum(len(o) + 1 for _, o, _ in thinned.kept)
     assert size <= cap or len(thinned.kept) == 1
-    serials = [s for s, _ in thinned.kept]
+    serials = [s for s, _, _ in thinned.kept]
     assert len({b - a for a, b in pairwise(serials)}) <= 1
     assert bool(serials) == bool(lengths)
 
 
 def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):
-    tokenizer.add_tokens(["<another>"])
-    tokenizer.save_pretrained(tmp_path)
+    another = copy.deepcopy(tokenizer)
+    another.add_tokens(["<another>"])
+    another.save_pretrained(tmp_path)
     with pytest.raises(BundleError, match="other ids") as refused:
         Bundle.open(bundle.path, Codec.from_pretrained(tmp_path))
     assert "tascel build" in refused.value.remedy

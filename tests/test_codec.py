@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def test_answers_end_with_the_turn(codec):
     ids = codec.answer(trace)
     assert ids[-1] == codec.end_id == codec.tokenizer.token_to_id("<|im_end|>")
     assert codec.decode(ids.tolist()) == "on it"
-    assert [a.tolist() for a in codec.answers([trace, trace])] == [ids.tolist()] * 2
+    assert [a.tolist() for _, a in codec.answers([trace, trace])] == [ids.tolist()] * 2
     empty = Trace((USER,), {"role": "assistant", "content": ""})
     assert codec.answer(empty).tolist() == [codec.end_id]
 
@@ -73,6 +74,58 @@ def test_tool_calls_are_written_as_the_template_writes_them(codec, tokenizer):
     expected = tokenizer.apply_chat_template(conversation, tokenize=False)
     text = codec.tokenizer.decode(whole.tolist(), skip_special_tokens=False)
     assert expected.strip() == text.strip()
+
+
+def with_template(tokenizer, template, folder):
+    own = copy.deepcopy(tokenizer)
+    own.chat_template = template
+    own.save_pretrained(folder)
+    return Codec.from_pretrained(folder)
+
+
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}"
+
+
+def test_answers_are_what_follows_the_generation_prompt(tokenizer, tmp_path):
+    # the newline after the role belongs to the answer when generation begins before it
+    template = (
+        TURNS + "\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant{% endif %}"
+    )
+    codec = with_template(tokenizer, template, tmp_path)
+    answer = codec.answer(Trace((USER,), {"role": "assistant", "content": "{}"}))
+    assert codec.decode(answer.tolist()) == "\n{}"
+    whole = np.concatenate([codec.prompt([USER]), answer])
+    text = codec.tokenizer.decode(whole.tolist(), skip_special_tokens=False)
+    assert text.endswith("<|im_start|>assistant\n{}<|im_end|>")
+
+
+def test_a_thinking_block_in_the_generation_prompt_is_not_part_of_the_answer(tokenizer, tmp_path):
+    template = (
+        TURNS + "\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n<think>{% endif %}"
+    )
+    codec = with_template(tokenizer, template, tmp_path)
+    answer = codec.answer(Trace((USER,), {"role": "assistant", "content": "on it"}))
+    assert codec.decode(answer.tolist()) == "on it"
+    assert answer[-1] == codec.end_id
+    with pytest.raises(TraceError, match="generation prompt"):
+        codec.answer(Trace((USER,), {"role": "assistant", "tool_calls": [CALL]}))
+
+
+def test_the_turn_ends_at_the_first_end_id(tokenizer, tmp_path):
+    tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "generation_config.json").write_text(
+        json.dumps({"eos_token_id": [tokenizer.convert_tokens_to_ids(t) for t in
+                                     ("<|im_end|>", "<|endoftext|>")]})
+    )  # fmt: skip
+    template = (
+        TURNS + "\n{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}"
+        "<|im_start|>assistant\n{% else %}<|endoftext|>{% endif %}"
+    )
+    (tmp_path / "chat_template.jinja").write_text(template)
+    codec = Codec.from_pretrained(tmp_path)
+    assert codec.end_id == tokenizer.convert_tokens_to_ids("<|im_end|>")
 
 
 def test_a_saved_codec_is_the_same_codec(codec, tmp_path):

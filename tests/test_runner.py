@@ -11,7 +11,7 @@ import pytest
 import tascel
 from tascel.bench.compare import interleave, report, table
 from tascel.bench.contenders import Answer, contenders
-from tascel.bench.prompts import requests
+from tascel.bench.prompts import prompts, requests
 from tascel.bench.verify import Difference, Report
 from tascel.decode.loop import complete
 from tascel.draft.breaker import Breaker
@@ -74,7 +74,7 @@ def test_a_seed_makes_sampling_repeatable_with_and_without_drafts(runner):
 def test_contenders_answer_alike_and_are_reported(runner, tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": p, "split": "test"}) for p in PROMPTS))
-    wanted = requests(runner, str(file), "test", limit=3, max_tokens=16)
+    wanted = requests(runner, prompts(str(file), "test", limit=3), max_tokens=16)
     names = ["none", "transformers", "prompt-lookup", "tasc-paper", "tascel"]
     watched = []
     rounds = interleave(contenders(runner, names, lambda name, chunk: watched.append(name)), wanted)
@@ -92,7 +92,7 @@ def test_contenders_answer_alike_and_are_reported(runner, tmp_path):
     assert content["unseen"]["examples"] <= 3
     json.dumps(content)
     with pytest.raises(TraceError, match="no prompts of split"):
-        requests(runner, str(file), "valid")
+        requests(runner, prompts(str(file), "valid"))
     with pytest.raises(RequestError, match="no contender"):
         contenders(runner, ["magic"])
 
@@ -121,6 +121,14 @@ def test_verify_finds_equality_and_what_it_rests_on(runner):
     assert seen.prompts == 6
     assert seen.drafted_share > 0
     assert seen.offered > 0
+
+
+def test_texts_and_messages_can_be_verified(runner):
+    parts = [{"role": "user", "content": [{"type": "text", "text": PROMPTS[0]}]}]
+    assert np.array_equal(runner.request(parts).prompt, runner.request(PROMPTS[0]).prompt)
+    assert tascel.verify(runner, [PROMPTS[0], parts]).prompts == 2
+    with pytest.raises(RequestError, match="neither text nor messages"):
+        runner.generate([{"content": "no role"}])
 
 
 def test_verify_notices_a_wrong_loop(runner, monkeypatch):

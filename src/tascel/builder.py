@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +16,12 @@ from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.corpus import Corpus
-from tascel.errors import ModelError, TraceError
-from tascel.store.folder import write_folder
+from tascel.errors import ModelError, RequestError, TascelError, TraceError
+from tascel.store.folder import refuse_foreign, write_folder
 from tascel.store.manifest import Manifest, public_command
 from tascel.summary import summarise
 from tascel.traces.folds import folds, groups
+from tascel.traces.read import read_traces
 from tascel.types import Ids, Trace
 
 FOLDS = 5
@@ -59,28 +58,29 @@ class Thinned:
     """Every n-th of a stream of outputs, so few that their weights stay within `cap`."""
 
     def __init__(self, cap: int) -> None:
-        self.kept: list[tuple[int, Ids]] = []
+        self.kept: list[tuple[int, Ids, int]] = []
         self._cap, self._size, self._stride = cap, 0, 1
 
-    def add(self, serial: int, output: Ids) -> None:
-        """Take or leave the stream's next output."""
+    def add(self, serial: int, output: Ids, prompt: int) -> None:
+        """Take or leave the stream's next output; `prompt` tells its prompt from others."""
         if serial % self._stride:
             return
-        self.kept.append((serial, output))
+        self.kept.append((serial, output, prompt))
         self._size += len(output) + 1
         while self._size > self._cap and len(self.kept) > 1:
             self._stride *= 2
-            self.kept = [(s, o) for s, o in self.kept if s % self._stride == 0]
-            self._size = sum(len(o) + 1 for _, o in self.kept)
+            self.kept = [kept for kept in self.kept if kept[0] % self._stride == 0]
+            self._size = sum(len(output) + 1 for _, output, _ in self.kept)
 
 
 def build(
-    traces: Iterable[Trace],
+    traces: Iterable[Trace] | str | Path,
     model: str | Path,
     out: str | Path,
     *,
     adapter: str | Path | None = None,
     config: BuildConfig | None = None,
+    command: Sequence[str] = (),
     progress: Progress = silent,
 ) -> Bundle:
     """Learn the task of `traces` and write a bundle for `model` to the folder `out`.
@@ -88,40 +88,49 @@ def build(
     Traces of any split but "train" are left out. What `out` held is replaced at the very end.
 
     Args:
-        traces: a stream, read once; `tascel.traces.read.read_traces` makes one of files.
+        traces: a stream, read once, or the path of files that `read_traces` takes.
         model: Hugging Face id or folder. Only its tokenizer is read, unless own outputs are wanted.
         adapter: a PEFT folder on top of it.
+        command: the command line to note in the manifest; paths are cut to their last part.
 
     Raises:
         TraceError: no usable trace.
         ModelError, BundleError: as loading and writing say.
     """
-    config, out = config or BuildConfig(), Path(out)
+    config, out = config or BuildConfig(), Path(out).resolve()
+    refuse_foreign(out)
     codec = Codec.from_pretrained(model)
-    corpus_part, sample, seen = _read(traces, codec, config, progress)
+    if isinstance(traces, str | Path):
+        traces = read_traces(traces)
+    thinned, sample, counts = _read(traces, codec, config, progress)
     own = _own_outputs(sample, codec, model, adapter, out, config, progress)
-    outputs = [own.get(serial, output) for serial, output in corpus_part.kept]
+    outputs = [own.get(serial, output) for serial, output, _ in thinned.kept]
+    distinct = {
+        (output.tobytes(), prompt): output
+        for output, (_, _, prompt) in zip(outputs, thinned.kept, strict=True)
+    }
     progress("indexing", 0, None)
     corpus = Corpus.of(outputs)
-    trust = _count_trust(sample, own, codec, progress)
-    counts = {
-        "traces": seen,
+    trust = _count_trust(sample, own, progress)
+    counts |= {
         "outputs": len(outputs),
         "distinct_outputs": len({output.tobytes() for output in outputs}),
         "own_outputs": len(own),
         "tokens": sum(map(len, outputs)),
+        "longest": max(map(len, outputs)),
     }
     weights = _weights(model, adapter)
 
     def fill(folder: Path) -> Manifest:
-        summary = summarise(codec, outputs, counts, str(model), config.text)
+        quotable = [*distinct.values()] if config.text else []
+        summary = summarise(codec, quotable, counts, str(model))
         bundles.fill(folder, codec, corpus, trust, summary)
         return Manifest(
             model=public_command([str(model)])[0],
             weights=weights,
             tokenizer=codec.fingerprint,
             counts=counts,
-            command=public_command(["tascel", *sys.argv[1:]]),
+            command=public_command(command),
             segments=(bundles.SEGMENT,),
         )
 
@@ -135,50 +144,61 @@ def of_split(traces: Iterable[Trace], split: str) -> Iterator[Trace]:
     return (trace for trace in traces if trace.split in (None, split))
 
 
-#: The traces that trust is counted on and own outputs are made for, with their serial and answer.
-Sample = list[tuple[int, Trace, Ids]]
+@dataclass(frozen=True, slots=True, eq=False)
+class Sampled:
+    """A trace that trust is counted on or that the model may answer itself."""
+
+    serial: int
+    trace: Trace
+    prompt: Ids
+    output: Ids
 
 
 def _read(
     traces: Iterable[Trace], codec: Codec, config: BuildConfig, progress: Progress
-) -> tuple[Thinned, Sample, int]:
-    """One pass over the stream: outputs for the index, and a uniform sample of whole traces."""
+) -> tuple[Thinned, list[Sampled], dict[str, int]]:
+    """One pass over the stream: outputs for the index, and a uniform sample of whole traces.
+
+    What the chat template refuses is left out and counted.
+    """
     rng = random.Random(config.seed)
     size = max(config.trust_traces, config.own_outputs)
-    thinned, sample, seen = Thinned(config.corpus_tokens), Sample(), 0
-    to_encode, to_keep = tee(of_split(traces, "train"))
-    for trace, output in zip(to_keep, codec.answers(to_encode), strict=True):
-        thinned.add(seen, output)
+    thinned, sample, seen = Thinned(config.corpus_tokens), list[Sampled](), 0
+    refused: list[TascelError] = []
+    for trace, output in codec.answers(of_split(traces, "train"), refused.append):
+        thinned.add(seen, output, hash(trace.prompt_text))
         place = seen if seen < size else rng.randrange(seen + 1)
         if place < size:
-            sample[place : place + 1] = [(seen, trace, output)]
+            try:
+                prompt = codec.prompt(trace.messages, trace.tools)
+                sample[place : place + 1] = [Sampled(seen, trace, prompt, output)]
+            except RequestError as error:
+                refused.append(error)
         seen += 1
         progress("reading traces", seen, None)
+    if refused and not sample:
+        raise TraceError(refused[0].what, refused[0].remedy)
     if not seen:
         raise TraceError(
             "none of the traces is for training",
             'Leave out `split`, or set it to "train" in the traces to learn from',
         )
-    return thinned, sample, seen
+    return thinned, sample, {"traces": seen, "refused": len(refused)}
 
 
-def _count_trust(
-    sample: Sample, own: dict[int, Ids], codec: Codec, progress: Progress
-) -> trusts.Trust:
-    labels = groups([trace for _, trace, _ in sample])
-    outputs = [own.get(serial, output) for serial, _, output in sample]
-
-    def prompt(i: int) -> Ids:
-        return codec.prompt(sample[i][1].messages, sample[i][1].tools)
+def _count_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
+    labels = groups(s.trace for s in sample)
+    outputs = [own.get(s.serial, s.output) for s in sample]
+    prompts = [s.prompt for s in sample]
 
     def report(done: int) -> None:
         progress("counting trust", done, 2 * len(sample))
 
-    return trusts.count(outputs, range(len(sample)), folds(labels, FOLDS), prompt, report)
+    return trusts.count(outputs, prompts, folds(labels, FOLDS), report)
 
 
 def _own_outputs(
-    sample: Sample,
+    sample: list[Sampled],
     codec: Codec,
     model: str | Path,
     adapter: str | Path | None,
@@ -189,11 +209,10 @@ def _own_outputs(
     """The model's own answers by trace serial; a journal beside `out` survives interruptions."""
     if not config.own_outputs:
         return {}
-    from tascel.engines.hf.batch import answers
     from tascel.engines.hf.load import load_model
 
     chosen = random.Random(config.seed).sample(sample, min(config.own_outputs, len(sample)))
-    prompts = [codec.prompt(trace.messages, trace.tools) for _, trace, _ in chosen]
+    prompts = [s.prompt for s in chosen]
     setting = f"{_weights(model, adapter)} {config.max_tokens}".encode()
     keys = [hashlib.sha256(setting + prompt.tobytes()).hexdigest() for prompt in prompts]
     journal = _journal(out)
@@ -202,6 +221,8 @@ def _own_outputs(
     progress("answering", len(keys) - len(missing), len(keys))
     if missing:
         lm = load_model(model, adapter)
+        from tascel.engines.hf.batch import answers
+
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as file:
             wanted = [prompts[i] for i in missing]
@@ -210,10 +231,12 @@ def _own_outputs(
             )
             for done, (i, ids) in enumerate(stream, start=len(keys) - len(missing) + 1):
                 known[keys[missing[i]]] = ids
-                file.write(json.dumps({"key": keys[missing[i]], "ids": ids.tolist()}) + "\n")
+                # a line that a killed run left torn ends here, not inside this one
+                file.write("\n" + json.dumps({"key": keys[missing[i]], "ids": ids.tolist()}))
                 file.flush()
                 progress("answering", done, len(keys))
-    return {serial: known[key] for (serial, _, _), key in zip(chosen, keys, strict=True)}
+    own = {s.serial: known[key] for s, key in zip(chosen, keys, strict=True)}
+    return {serial: ids for serial, ids in own.items() if len(ids)}  # prompts that had no room
 
 
 def _journal(out: Path) -> Path:

@@ -25,6 +25,8 @@ _PROBE = (
     "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
 )
 _REPLACEMENT = "\ufffd"
+#: Answers tokenised together.
+_BATCH = 256
 
 Render = Callable[[Sequence[Message], Sequence[Message] | None, bool], str]
 
@@ -56,7 +58,7 @@ class Codec:
         self._save = save
         self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
         self.fingerprint = _fingerprint(tokenizer)
-        self.end_id = self._turn_end()
+        self._plain, self.end_id = self._closing()
 
     @staticmethod
     def from_pretrained(model: str | Path) -> Codec:
@@ -94,20 +96,41 @@ class Codec:
         return _ids(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def answer(self, trace: Trace) -> Ids:
-        """The ids of a trace's answer, tool calls included, closed with `end_id`: i32[m].
+        """The ids of a trace's answer, tool calls included, up to and with the closing id: i32[m].
+
+        They are what the model writes after the generation prompt, whatever the template adds.
 
         Raises:
-            TraceError: the template cannot write this answer.
+            TraceError: there is no answer, or the template cannot write it.
         """
-        return np.append(self.output(self._answer_text(trace)), np.int32(self.end_id))
+        return next(self.answers([trace]))[1]
 
-    def answers(self, traces: Iterable[Trace]) -> Iterator[Ids]:
-        """`answer` of many traces, tokenised in batches on all cores."""
+    def answers(
+        self, traces: Iterable[Trace], refused: Callable[[TraceError], None] | None = None
+    ) -> Iterator[tuple[Trace, Ids]]:
+        """Each trace with its `answer`, tokenised in batches where the template allows.
+
+        Answers that the template cannot write are left out and given to `refused`, if there is one.
+        """
         stream = iter(traces)
-        while batch := list(islice(stream, 1024)):
-            texts = [self._answer_text(trace) for trace in batch]
-            for encoding in self.tokenizer.encode_batch_fast(texts, add_special_tokens=False):
-                yield _ids([*encoding.ids, self.end_id])
+        while batch := list(islice(stream, _BATCH)):
+            plain = [self._plain and not _answer(trace).get("tool_calls") for trace in batch]
+            texts = [
+                str(_answer(trace).get("content") or "")
+                for trace, direct in zip(batch, plain, strict=True)
+                if direct
+            ]
+            encodings = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
+            for trace, direct in zip(batch, plain, strict=True):
+                if direct:
+                    yield trace, _ids([*next(encodings).ids, self.end_id])
+                    continue
+                try:
+                    yield trace, _ids(self._turn([*trace.messages], _answer(trace), trace.tools))
+                except TraceError as error:
+                    if refused is None:
+                        raise
+                    refused(error)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of an answer, special tokens left out."""
@@ -123,45 +146,55 @@ class Codec:
             raise ModelError("this tokenizer cannot be saved", "Load it with Codec.from_pretrained")
         self._save(folder)
 
-    def _answer_text(self, trace: Trace) -> str:
-        answer = trace.answer
-        if answer is None:
-            raise TraceError("a trace has no answer", "Give it an `output` or an assistant turn")
-        if not answer.get("tool_calls"):
-            return str(answer.get("content") or "")
-        if self._render is None:
-            raise TraceError(
-                "a trace has tool calls and the model no chat template to write them with",
-                "Use a model with a tool template, or put the calls into `output` as text",
-            )
-        return self._turn([*trace.messages], answer, trace.tools)
-
     def _turn(
         self, messages: list[Message], answer: Message, tools: Sequence[Message] | None
-    ) -> str:
-        """What the template writes for `answer`, up to the id that ends the turn."""
-        assert self._render is not None
-        before = self._render(messages, tools, True)
-        after = self._render([*messages, answer], tools, False)
-        if not after.startswith(before):
-            before = self._render(messages, tools, False)
-        turn = self.tokenizer.encode(after[len(before) :], add_special_tokens=False)
-        for id_, (start, _) in zip(turn.ids, turn.offsets, strict=True):
-            if id_ in self.eos_ids:
-                return after[len(before) : len(before) + start]
-        return after[len(before) :]
-
-    def _turn_end(self) -> int:
-        fallback = min(self.eos_ids)
+    ) -> list[int]:
+        """The ids that the template adds to the generation prompt for `answer`, closing id last."""
+        content = str(answer.get("content") or "")
         if self._render is None:
-            return fallback
-        user = {"role": "user", "content": "a"}
+            if answer.get("tool_calls"):
+                raise TraceError(
+                    "a trace has tool calls and the model no chat template to write them with",
+                    "Use a model with a tool template, or put the calls into `output` as text",
+                )
+            return [*self._encode(content), self.end_id]
         try:
-            text = self._render([user, {"role": "assistant", "content": "b"}], None, False)
-        except RequestError:
-            return fallback
-        ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return next((i for i in reversed(ids) if i in self.eos_ids), fallback)
+            before = self._render(messages, tools, True)
+            after = self._render([*messages, answer], tools, False)
+        except RequestError as error:
+            raise TraceError(error.what, error.remedy) from error
+        asked, whole = self._encode(before), self._encode(after)
+        if whole[: len(asked)] == asked:
+            written = whole[len(asked) :]
+        elif after.startswith(before):
+            written = self._encode(after[len(before) :])
+        elif content and content in after:
+            # The template opens the turn otherwise when it generates (a thinking block, say).
+            written = self._encode(after[after.rindex(content) :])
+        else:
+            raise TraceError(
+                "the chat template does not continue its own generation prompt for this answer",
+                "Put the answer into `output` as the text that the model writes",
+            )
+        end = next((i for i, id_ in enumerate(written) if id_ in self.eos_ids), None)
+        return [*written, self.end_id] if end is None else written[: end + 1]
+
+    def _closing(self) -> tuple[bool, int]:
+        """Whether plain answers are simply their text and a closing id, and which id that is."""
+        end = min(self.eos_ids)
+        self.end_id = end  # what `_turn` falls back to
+        for text in ("ok", '{"a": 1}', "1", "[x]"):
+            try:
+                ids = self._turn([{"role": "user", "content": "a"}], _said(text), None)
+            except TraceError:  # a template that wants more than a user's turn
+                return True, end
+            if ids[:-1] != self._encode(text):
+                return False, ids[-1]
+            end = ids[-1]
+        return True, end
+
+    def _encode(self, text: str) -> list[int]:
+        return self.tokenizer.encode(text, add_special_tokens=False).ids
 
 
 class Detokenizer:
@@ -197,6 +230,16 @@ class Detokenizer:
 
     def _text(self) -> str:
         return self._tokenizer.decode(self._window, skip_special_tokens=True)
+
+
+def _said(text: str) -> Message:
+    return {"role": "assistant", "content": text}
+
+
+def _answer(trace: Trace) -> Message:
+    if trace.answer is None:
+        raise TraceError("a trace has no answer", "Give it an `output` or an assistant turn")
+    return trace.answer
 
 
 def _ids(ids: Sequence[int]) -> Ids:

@@ -21,6 +21,8 @@ from tascel.draft.breaker import Breaker
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
+from tascel.store.manifest import public_command
+from tascel.traces.record import conversation
 from tascel.types import Chunk, Completion, Message, Request, Sampling
 
 if TYPE_CHECKING:
@@ -82,10 +84,16 @@ class Runner:
         stop: Sequence[str] = (),
         max_tokens: int = 512,
     ) -> Request:
-        """The request as ids. A missing seed is drawn here, so that a request is repeatable."""
+        """The request as ids. A missing seed is drawn here, so that a request is repeatable.
+
+        Raises:
+            RequestError: the messages are malformed, or the chat template refuses them.
+        """
         sampling = sampling or Sampling()
         if sampling.seed is None:
             sampling = replace(sampling, seed=secrets.randbits(63))
+        if not isinstance(prompt, str):
+            prompt = conversation(prompt)
         ids = self.codec.prompt(prompt, tools)
         return Request(f"request {next(_serial)}", ids, sampling, tuple(stop), max_tokens)
 
@@ -141,12 +149,13 @@ def load(
         ModelError: the model or adapter cannot be loaded, or cannot check drafts.
         BundleError: the bundle is damaged or belongs to another tokenizer.
     """
-    from tascel.engines.hf.engine import HfEngine
     from tascel.engines.hf.load import fingerprint, load_model
 
     codec = Codec.from_pretrained(model)
     opened = Bundle.open(bundle, codec) if bundle is not None else None
-    lm = load_model(model, adapter, dtype, device)
+    lm = load_model(model, adapter, dtype, device)  # says what is missing before the next import
+    from tascel.engines.hf.engine import HfEngine
+
     weights = fingerprint(model, adapter)
     if opened and opened.manifest.weights not in (None, weights):
         warnings.warn(
@@ -155,7 +164,8 @@ def load(
             stacklevel=2,
         )
     engine = HfEngine(lm, allow_no_drafts=not drafts)
-    setting = _setting(lm, Path(str(model)).name, weights)
+    name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
+    setting = _setting(lm, name, weights)
     draft, price = None, Price.free()
     if opened and drafts:
         price = price_of(engine, setting, progress=profile)

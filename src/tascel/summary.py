@@ -15,11 +15,9 @@ LONGEST, SHOWN = 12, 30
 SAMPLE = 5_000
 
 
-def summarise(
-    codec: Codec, outputs: Sequence[Ids], counts: Mapping[str, int], model: str, text: bool
-) -> str:
-    """The page's Markdown; without `text` no word of the traces is quoted."""
-    lengths = sorted(map(len, outputs))
+def summarise(codec: Codec, quotable: Sequence[Ids], counts: Mapping[str, int], model: str) -> str:
+    """The page's Markdown. `quotable` are the outputs of distinct traces; without them no word of
+    the traces is quoted."""
     lines = [
         "# What this bundle has learned",
         "",
@@ -32,13 +30,13 @@ def summarise(
         f"| outputs indexed | {counts['outputs']:,}, {counts['distinct_outputs']:,} distinct |",
         f"| of them the model's own answers | {counts['own_outputs']:,} |",
         f"| tokens | {counts['tokens']:,} |",
-        f"| output length | median {lengths[len(lengths) // 2]}, longest {lengths[-1]} tokens |",
+        f"| output length | mean {counts['tokens'] / counts['outputs']:.0f}, "
+        f"longest {counts['longest']} tokens |",
         "",
     ]
-    if not text:
+    if not quotable:
         return "\n".join([*lines, "Quotes were left out on request.", ""])
-    step = max(1, len(outputs) // SAMPLE)
-    grams = frequent(outputs[::step])
+    grams = frequent(quotable[:: max(1, len(quotable) // SAMPLE)])
     lines += [
         "## Most frequent n-grams",
         "",

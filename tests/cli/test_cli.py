@@ -109,7 +109,7 @@ def test_a_prompt_that_is_too_long_does_not_stop_the_others(tascel, bundle, toy_
         "generate", bundle, prompts, "-m", toy_folder, "-o", answers, "--max-tokens", 4
     )
     assert code == 1
-    assert "line 2" in err
+    assert "prompt 2" in err
     records = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert ["output" in r for r in records] == [True, False, True]
     assert "context" in records[1]["error"]

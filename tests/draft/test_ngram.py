@@ -30,7 +30,7 @@ def ask(draft, prompt=(0,)):
 
 
 def counted(outputs, folds):
-    return trusts.count(outputs, range(len(outputs)), np.array(folds, np.int32), lambda i: ids(0))
+    return trusts.count(outputs, [ids(0)] * len(outputs), np.array(folds, np.int32))
 
 
 def test_trust_is_counted_on_what_the_index_has_not_seen():
@@ -89,9 +89,8 @@ def test_drafts_shrink_as_width_gets_dearer():
 def test_the_context_drafts_what_it_has_said_before():
     corpus = Corpus.of([ids(6, 6, EOS)])
     outputs = [ids(1, 2, 3, EOS)] * 20
-    trust = trusts.count(
-        outputs, range(20), np.arange(20, dtype=np.int32) % 2, lambda i: ids(1, 2, 3, 5)
-    )
+    prompts = [ids(1, 2, 3, 5)] * 20
+    trust = trusts.count(outputs, prompts, np.arange(20, dtype=np.int32) % 2)
     session = ask(NgramDraft(corpus, trust, {EOS}, 8), prompt=(1, 2, 3, 4, 0))
     session.accept([1], Proposal.nothing(), 0)
     proposal = session.propose(8, Price.free())
@@ -137,7 +136,6 @@ def test_a_wider_pass_never_costs_less(points):
     price = Price.from_points(points)
     curve = price.curve(pending=3, extra=200)
     assert (np.diff(curve) >= -1e-9).all()
-    assert price.marginal(1, 500) >= 0
 
 
 def test_the_breaker_stops_what_does_not_pay_and_lets_it_try_again():

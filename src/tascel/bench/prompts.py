@@ -1,37 +1,64 @@
-"""From files of traces to requests."""
+"""From files of prompts to requests."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 
-from tascel.errors import TraceError
+from tascel.errors import RequestError, TascelError, TraceError
 from tascel.runner import Runner
 from tascel.traces.read import read_traces
-from tascel.types import Request, Sampling
+from tascel.types import Request, Sampling, Trace
 
 
-def requests(
-    runner: Runner,
+def prompts(
     path: str,
     split: str,
     limit: int | None = None,
-    max_tokens: int = 256,
-    sampling: Sampling | None = None,
-    stop: Sequence[str] = (),
-    *,
-    skip_bad: bool = False,
-) -> list[Request]:
-    """The prompts at `path` that belong to `split` or name no split, as requests.
+    on_bad: Callable[[TascelError], None] | None = None,
+) -> Iterator[Trace]:
+    """The prompts at `path` that belong to `split` or name no split, at most `limit` of them.
+
+    With `on_bad` malformed records are left out and given to it.
 
     Raises:
         TraceError: no prompt is left.
     """
-    traces = read_traces(path, skip_bad=skip_bad, need_answer=False)
-    chosen = islice((t for t in traces if t.split in (None, split)), limit)
-    found = [
-        runner.request(trace.messages, trace.tools, sampling, stop, max_tokens) for trace in chosen
-    ]
+    traces = read_traces(path, skip_bad=on_bad is not None, on_bad=on_bad, need_answer=False)
+    found = False
+    for trace in islice((t for t in traces if t.split in (None, split)), limit):
+        found = True
+        yield trace
     if not found:
         raise TraceError(f"{path} has no prompts of split {split!r}", "Choose with --split")
+
+
+def requests(
+    runner: Runner,
+    traces: Iterator[Trace],
+    max_tokens: int = 256,
+    sampling: Sampling | None = None,
+    on_bad: Callable[[TascelError], None] | None = None,
+) -> list[Request]:
+    """Requests for all the prompts; with `on_bad` those that cannot be answered are left out.
+
+    Raises:
+        RequestError: a prompt is too long for the model or refused by its chat template.
+    """
+    found: list[Request] = []
+    for number, trace in enumerate(traces, start=1):
+        try:
+            request = runner.request(trace.messages, trace.tools, sampling, max_tokens=max_tokens)
+            if len(request.prompt) >= runner.engine.context_limit:
+                raise RequestError(
+                    f"prompt {number} has {len(request.prompt)} tokens, the model's context "
+                    f"{runner.engine.context_limit}",
+                    "Shorten it, or leave such prompts out with --skip-bad",
+                )
+        except RequestError as error:
+            if on_bad is None:
+                raise
+            on_bad(error)
+        else:
+            found.append(request)
     return found

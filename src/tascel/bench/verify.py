@@ -16,7 +16,7 @@ from tascel.decode.loop import complete
 from tascel.decode.pick import Picker
 from tascel.draft.base import Proposal
 from tascel.runner import Runner
-from tascel.types import Request
+from tascel.types import Message, Request
 
 TIE = 1e-4
 TIES_PER_TOKEN = 1e-4
@@ -55,10 +55,14 @@ class Report:
 
 def verify(
     runner: Runner,
-    requests: Sequence[Request],
+    prompts: Sequence[Request | str | Sequence[Message]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Compare drafted answers with our own plain ones and, when greedy, with stock `generate`."""
+    """Compare drafted answers with our own plain ones and, when greedy, with stock `generate`.
+
+    Prompts are requests, or texts or messages for greedy ones with default settings.
+    """
+    requests = [p if isinstance(p, Request) else runner.request(p) for p in prompts]
     greedy = all(r.sampling.plain_greedy and not r.stop for r in requests)
     names = ["none", *(["transformers"] if greedy else [])]
     others = contenders(runner, names)

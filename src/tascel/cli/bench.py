@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import out, progress, rows_table, write_json
+from tascel.cli.console import err, out, progress, rows_table, write_json
 
 
 def bench(
@@ -30,21 +30,28 @@ def bench(
     """Answer PROMPTS with our draft, plainly and with the peers, interleaved, and compare."""
     from tascel.bench.compare import interleave, report
     from tascel.bench.contenders import contenders
+    from tascel.bench.prompts import prompts as read
     from tascel.bench.prompts import requests
     from tascel.runner import load
+    from tascel.traces.read import BadLines
 
+    bad = BadLines()
+    on_bad = bad.add if skip_bad else None
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
-        names = ["none", *(n for n in against.split(",") if n not in ("none", "tascel")), "tascel"]
-        wanted = requests(runner, prompts, split, limit, max_tokens, skip_bad=skip_bad)
+        others = [name.strip() for name in against.split(",")]
+        names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
+        wanted = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
         rounds = interleave(
             contenders(runner, names),
             wanted,
             lambda done, _: show("answering side by side", done, len(wanted)),
         )
+    if bad.count:
+        err.print(str(bad), markup=False)
     content = report(runner, rounds)
     write_json(json, content)
     out.print(rows_table(content["rows"], f"{content['examples']} prompts, {content['dtype']}"))

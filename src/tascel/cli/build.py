@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -34,10 +35,15 @@ def build(
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     config = BuildConfig(own_outputs=own_outputs, text=not no_text, max_tokens=max_tokens)
     with progress() as report:
-        bundle = run(stream, model, output, adapter=adapter, config=config, progress=report)
+        bundle = run(
+            stream, model, output, adapter=adapter, config=config, command=sys.argv,
+            progress=report,
+        )  # fmt: skip
     if bad.count:
         err.print(str(bad), markup=False)
     counts = bundle.manifest.counts
+    if counts["refused"]:
+        err.print(f"left out {counts['refused']:,} traces that the model's chat template refuses")
     size = sum(entry.bytes for entry in bundle.manifest.files.values())
     out.print(
         f"{output}: {counts['outputs']:,} outputs ({counts['distinct_outputs']:,} distinct, "

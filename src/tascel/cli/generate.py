@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json as jsonlib
+import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from tascel.cli import options
 from tascel.cli.console import COLOURS, err, legend, out, progress
 
 if TYPE_CHECKING:
     from tascel.runner import Runner
-    from tascel.types import Completion, Request
+    from tascel.types import Completion, Sampling, Trace
 
 
 def generate(
@@ -50,10 +53,11 @@ def generate(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer prompts. In the terminal, tokens that were drafted are coloured."""
-    from tascel.bench.prompts import requests
+    from tascel.bench.prompts import prompts as read
     from tascel.errors import RequestError
     from tascel.runner import load
-    from tascel.types import Sampling
+    from tascel.traces.read import BadLines
+    from tascel.types import Sampling, Trace
 
     if (prompts is None) == (not prompt):
         raise RequestError("prompts come from a file or from --prompt", "Give one of the two")
@@ -68,89 +72,120 @@ def generate(
             drafts=not no_drafts,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
-    if prompts is None:
-        wanted = [
-            runner.request(text, None, sampling, stop or (), max_tokens) for text in prompt or ()
-        ]
+    bad = BadLines()
+    traces = (
+        read(prompts, split, limit, bad.add if skip_bad else None)
+        if prompts is not None
+        else (Trace(({"role": "user", "content": text},)) for text in prompt or ())
+    )
+    run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens)
+    if output is None:
+        run.show()
     else:
-        wanted = requests(
-            runner, prompts, split, limit, max_tokens, sampling, stop or (), skip_bad=skip_bad
-        )
-    finished = _write(runner, wanted, output) if output else _show(runner, wanted)
-    _summary(finished)
-    if runner.draft is not None and not any(c.stats.offered for c in finished):
-        err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
-    if len(finished) < len(wanted):
+        run.write(output)
+    if bad.count:
+        err.print(str(bad), markup=False)
+    run.summary()
+    if run.refused:
         raise typer.Exit(1)
 
 
-def _show(runner: Runner, requests: Sequence[Request]) -> list[Completion]:
-    """Stream answers to the terminal, each token in its drafter's colour."""
-    finished: list[Completion] = []
-    if out.is_terminal:
-        out.print(legend())
-    for request in requests:
-        chunks = runner.run(request)
+@dataclass(slots=True, eq=False)
+class Run:
+    """One call's prompts, settings, and what has come of them."""
+
+    runner: Runner
+    traces: Iterator[Trace]
+    sampling: Sampling
+    stop: tuple[str, ...]
+    max_tokens: int
+    finished: list[Completion] = field(default_factory=list["Completion"])
+    refused: int = 0
+    _why: str = ""
+
+    def show(self) -> None:
+        """Stream answers to the terminal, each token in its drafter's colour; to a pipe as is."""
+        if out.is_terminal:
+            out.print(legend())
+        for trace in self.traces:
+            completion = self._answer(trace, self._print)
+            if completion is not None:
+                self._print("\n", "model")
+
+    def write(self, path: Path) -> None:
+        """Write one JSON line a prompt, in order.
+
+        A prompt that cannot be answered gets a line that says why, and does not stop the others.
+        Lines go to `PATH.partial`, which becomes `path` at the end and stays if the run is stopped.
+        """
+        partial = path.with_name(f"{path.name}.partial")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with progress() as show, partial.open("w", encoding="utf-8") as file:
+            for done, trace in enumerate(self.traces, start=1):
+                record = {"prompt": trace.prompt_text, "task": trace.task, "group": trace.group}
+                record = {key: value for key, value in record.items() if value is not None}
+                completion = self._answer(trace, lambda text, source: None)
+                record |= {"error": self._why} if completion is None else _record(completion)
+                file.write(jsonlib.dumps(record, ensure_ascii=False) + "\n")
+                file.flush()
+                show("answering", done, None)
+        partial.replace(path)
+        out.print(f"{path}: {len(self.finished)} answers", soft_wrap=True)
+
+    def summary(self) -> None:
+        """Speed and who drafted, on standard error."""
+        if not self.finished:
+            return
+        stats = [completion.stats for completion in self.finished]
+        tokens = sum(len(completion.tokens) for completion in self.finished)
+        seconds = sum(s.prefill_seconds + s.decode_seconds for s in stats)
+        shares = sum((Counter(s.accepted) for s in stats), Counter[str]())
+        by_source = ", ".join(f"{n / tokens:.0%} {source}" for source, n in shares.most_common())
+        err.print(
+            f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f}/s, "
+            f"{tokens / sum(s.steps for s in stats):.2f} a step; drafted: {by_source or 'nothing'}"
+        )
+        if self.runner.draft is not None and not any(s.offered for s in stats):
+            err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
+
+    def _answer(self, trace: Trace, say: Callable[[str, str], None]) -> Completion | None:
+        """Answer one prompt, or None if it cannot be: `_why` then says so."""
+        from tascel.errors import RequestError
+
+        try:
+            request = self.runner.request(
+                trace.messages, trace.tools, self.sampling, self.stop, self.max_tokens
+            )
+            chunks = self.runner.run(request)
+        except RequestError as error:
+            self.refused += 1
+            self._why = str(error)
+            place = len(self.finished) + self.refused
+            err.print(f"prompt {place}: {error}", markup=False)
+            return None
         while True:
             try:
                 chunk = next(chunks)
             except StopIteration as end:
-                finished.append(end.value)
-                break
-            out.print(chunk.text, style=COLOURS[chunk.source], end="", markup=False, soft_wrap=True)
-        out.print()
-    return finished
+                self.finished.append(end.value)
+                return end.value
+            say(chunk.text, chunk.source)
+
+    def _print(self, text: str, source: str) -> None:
+        if out.is_terminal:
+            out.print(Text(text, COLOURS[source]), end="", soft_wrap=True)
+        else:  # rich would expand tabs and shorten line ends
+            sys.stdout.write(text)
+            sys.stdout.flush()
 
 
-def _write(runner: Runner, requests: Sequence[Request], path: Path) -> list[Completion]:
-    """Write one JSON line a prompt; the file appears when all are done.
-
-    A prompt that cannot be answered gets a line that says why, and does not stop the others.
-    """
-    from tascel.decode.loop import complete
-    from tascel.errors import RequestError
-    from tascel.store.file import whole_file
-
-    finished: list[Completion] = []
-    with progress() as show, whole_file(path) as file:
-        for done, request in enumerate(requests, start=1):
-            record: dict[str, Any] = {"prompt": runner.codec.decode(request.prompt.tolist())}
-            try:
-                completion = complete(runner.run(request))
-            except RequestError as error:
-                record["error"] = str(error)
-                err.print(f"line {done}: {error}", markup=False)
-            else:
-                finished.append(completion)
-                record |= _answer(request, completion)
-            file.write(jsonlib.dumps(record, ensure_ascii=False) + "\n")
-            show("answering", done, len(requests))
-    out.print(f"{path}: {len(finished)} answers to {len(requests)} prompts")
-    return finished
-
-
-def _answer(request: Request, completion: Completion) -> dict[str, Any]:
+def _record(completion: Completion) -> dict[str, Any]:
     stats = completion.stats
     return {
         "output": completion.text,
         "finish_reason": completion.finish_reason,
-        "prompt_tokens": len(request.prompt),
         "tokens": len(completion.tokens),
         "steps": stats.steps,
         "drafted": dict(stats.accepted),
         "seconds": round(stats.prefill_seconds + stats.decode_seconds, 4),
     }
-
-
-def _summary(finished: Sequence[Completion]) -> None:
-    if not finished:
-        return
-    tokens = sum(len(c.tokens) for c in finished)
-    steps = sum(c.stats.steps for c in finished)
-    seconds = sum(c.stats.prefill_seconds + c.stats.decode_seconds for c in finished)
-    shares = sum((Counter(c.stats.accepted) for c in finished), Counter[str]())
-    by_source = ", ".join(f"{n / tokens:.0%} {source}" for source, n in shares.most_common())
-    err.print(
-        f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f}/s, "
-        f"{tokens / steps:.2f} a step; drafted: {by_source or 'nothing'}"
-    )

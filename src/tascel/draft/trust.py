@@ -66,35 +66,33 @@ class Trust:
 
 def count(
     outputs: Sequence[Ids],
-    held_out: Sequence[int],
+    prompts: Sequence[Ids],
     folds: NDArray[np.int32],
-    prompt: Callable[[int], Ids],
     progress: Callable[[int], None] = lambda done: None,
 ) -> Trust:
-    """Count trust: each output of `held_out` against an index without its fold.
+    """Count trust: each output against an index without its fold.
 
     Args:
-        outputs: ids of every trace's answer.
-        held_out: which of them to walk (a sample is enough).
+        outputs: ids of every trace's answer, closing id included; a sample of a task is enough.
+        prompts: ids of their prompts, for the context source.
         folds: i32[n], the fold of every trace; similar traces share one.
-        prompt: ids of trace i's prompt, for the context source.
-        progress: called with the number of traces walked so far.
+        progress: called with the number of traces walked so far, each twice.
     """
     trust = Trust.unknown()
     indices: dict[int, Corpus] = {}
-    for fold in sorted({int(folds[i]) for i in held_out}):
-        indices[fold] = Corpus.of(outputs[i] for i in range(len(outputs)) if folds[i] != fold)
+    for fold in np.unique(folds).tolist():
+        indices[fold] = Corpus.of(o for o, f in zip(outputs, folds, strict=True) if f != fold)
     nothing = np.empty(0, np.float64)
     table, reliability = nothing, Trust.unknown().reliability()
     for walk in range(2):  # first the cells, then how reliable their mixture is
-        for done, i in enumerate(held_out):
-            index, output = indices[int(folds[i])], outputs[i]
-            context = Context(prompt(i), room=len(output))
+        for done, (output, prompt, fold) in enumerate(zip(outputs, prompts, folds, strict=True)):
+            index = indices[int(fold)]
+            context = Context(prompt, room=len(output))
             kernels.tally(
                 index.text, index.array, output, context.tokens, context.length, context.lengths,
                 trust.hits, trust.totals, table, reliability, trust.bin_hits, trust.bin_totals,
             )  # fmt: skip
-            progress(walk * len(held_out) + done + 1)
+            progress(walk * len(outputs) + done + 1)
         table = trust.table()
     return trust
 

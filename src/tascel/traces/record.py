@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, cast
 
+from tascel.errors import RequestError
 from tascel.types import Message, Trace
 
 SHAPES = (
@@ -26,6 +27,21 @@ def from_json(line: bytes) -> Any:
         # JSON can spell half a surrogate pair, which is no character and no tokenizer takes.
         json.dumps(record, ensure_ascii=False).encode("utf-8")
     return record
+
+
+def conversation(messages: Any) -> tuple[Message, ...]:
+    """Messages as an API's user gives them, in the shape that templates take.
+
+    Raises:
+        RequestError: they are no messages; the error says why.
+    """
+    try:
+        return _messages(list(messages))
+    except (ValueError, TypeError) as error:
+        raise RequestError(
+            f"the prompt is neither text nor messages ({error})",
+            'A message is {"role": "user", "content": "…"}',
+        ) from None
 
 
 def why(error: Exception) -> str:
