@@ -43,14 +43,14 @@ def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest
             it, the disk is full, or the folder cannot be written.
     """
     path = Path(path).resolve()
-    _refuse_foreign(path)
+    refuse_foreign(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as locks:
             folder = _workspace(path, locks)
             try:
                 manifest = _sealed(folder, fill(folder))
-                _refuse_foreign(path)
+                refuse_foreign(path)
                 _put(folder, path, locks)
             except BaseException:
                 shutil.rmtree(folder, ignore_errors=True)
@@ -107,28 +107,12 @@ def check_folder(path: str | Path) -> Manifest:
     return manifest
 
 
-def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
-    """Map a `.npy` file into memory, read-only and shared between processes.
+def refuse_foreign(path: Path) -> None:
+    """Only an absent path, an empty folder, or a bundle without strangers may be replaced.
 
     Raises:
-        BundleError: it cannot be read, is no `.npy` file, is truncated, or is not of `dtype`.
+        BundleError: `path` holds anything else.
     """
-    try:
-        mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
-        array = np.asarray(mapped)  # a memmap's own class makes every slice slow
-    except Exception as reason:  # the header is Python text, which can be wrong in every way
-        raise _damaged(Path(path), f"is no readable array ({reason})") from None
-    if array.dtype != dtype:
-        raise _damaged(Path(path), f"holds {array.dtype} where {np.dtype(dtype)} belongs")
-    return array
-
-
-def _damaged(path: Path, what: str) -> BundleError:
-    return BundleError(f"{path}: {what}", "The bundle is damaged: copy it again or rebuild it")
-
-
-def _refuse_foreign(path: Path) -> None:
-    """Only an absent path, an empty folder, or a bundle without strangers may be replaced."""
     if not path.exists():
         return
     if not path.is_dir():
@@ -148,6 +132,26 @@ def _refuse_foreign(path: Path) -> None:
                 f"{path}: holds {file.name}, which is no part of the bundle",
                 "Move it away, or choose another folder for the bundle",
             )
+
+
+def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
+    """Map a `.npy` file into memory, read-only and shared between processes.
+
+    Raises:
+        BundleError: it cannot be read, is no `.npy` file, is truncated, or is not of `dtype`.
+    """
+    try:
+        mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+        array = np.asarray(mapped)  # a memmap's own class makes every slice slow
+    except Exception as reason:  # the header is Python text, which can be wrong in every way
+        raise _damaged(Path(path), f"is no readable array ({reason})") from None
+    if array.dtype != dtype:
+        raise _damaged(Path(path), f"holds {array.dtype} where {np.dtype(dtype)} belongs")
+    return array
+
+
+def _damaged(path: Path, what: str) -> BundleError:
+    return BundleError(f"{path}: {what}", "The bundle is damaged: copy it again or rebuild it")
 
 
 def _workspace(path: Path, locks: ExitStack) -> Path:
