@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,13 +19,17 @@ from tascel.cache import cache_folder
 from tascel.decode.engine import Engine
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
+from tascel.errors import TascelError
 from tascel.store.file import whole_file
 from tascel.types import Request
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
-#: Tokens in the cache while measuring: a short prompt's worth.
+#: Tokens in the cache while measuring: a short prompt's worth, or half of a small context.
 CONTEXT = 96
 ROUNDS = 7
+#: Widths and milliseconds that a kept price may have.
+_WIDEST = 4096
+_SOUND_MS = (1e-6, 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,15 +68,25 @@ def price_of(
     anew: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Price:
-    """The price for `setting`: from its file, else measured now (seconds) and written there."""
+    """The price for `setting`: from its file, else measured now (seconds) and written there.
+
+    Where it cannot be written it still holds, and a warning says so.
+    """
     if not anew:
         known = _read(setting.file)
         if known is not None:
             return Price.from_points(known)
     points = measure(engine, progress)
-    content = {"setting": asdict(setting), "context": CONTEXT, "ms": points}
-    with whole_file(setting.file) as file:
-        json.dump(content, file, indent=1)
+    content = {"setting": asdict(setting), "context": _context(engine), "ms": points}
+    try:
+        with whole_file(setting.file) as file:
+            json.dump(content, file, indent=1)
+    except (OSError, TascelError) as error:
+        warnings.warn(
+            "the verify cost cannot be kept and will be measured anew each time; name a folder "
+            f"you may write to in TASCEL_CACHE ({error})",
+            stacklevel=2,
+        )
     return Price.from_points(points)
 
 
@@ -79,12 +94,17 @@ def measure(
     engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, float]:
     """Median milliseconds of a pass by its width, interleaved over widths; batch 1."""
-    room = engine.context_limit - CONTEXT
-    widths = [w for w in WIDTHS if w == 1 or (engine.drafts and w <= room)]
-    prompt = (np.arange(CONTEXT, dtype=np.int32) * 7919) % engine.vocab_size
+    context = _context(engine)
+    widths = [
+        width
+        for before, width in enumerate(WIDTHS)  # every pass leaves one token behind
+        if width == 1 or (engine.drafts and context + before + width <= engine.draft_limit)
+    ]
+    prompt = (np.arange(context, dtype=np.int32) * 7919) % engine.vocab_size
     times: dict[int, list[float]] = {width: [] for width in widths}
     for round_ in range(ROUNDS):
         (row,), _ = engine.prefill([Request("price", prompt)], [Proposal.nothing()])
+        engine.keep(row, [])
         for width in widths:
             proposal = Proposal.chain([(11 * i) % engine.vocab_size for i in range(width - 1)])
             started = perf_counter()
@@ -97,8 +117,19 @@ def measure(
     return {width: 1000 * median(seconds[1:]) for width, seconds in times.items()}
 
 
+def _context(engine: Engine) -> int:
+    """How many tokens lie in the cache while measuring; as many must fit behind them."""
+    return max(1, min(CONTEXT, engine.draft_limit // 2))
+
+
 def _read(file: Path) -> Mapping[int, float] | None:
+    """The kept points. What is absent, damaged or beyond reason is measured again."""
     try:
-        return {int(w): float(ms) for w, ms in json.loads(file.read_text())["ms"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None  # absent or damaged: measured again
+        kept = json.loads(file.read_text(encoding="utf-8"))["ms"]
+        points = {int(width): float(ms) for width, ms in kept.items()}
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
+            RecursionError):  # fmt: skip
+        return None
+    low, high = _SOUND_MS
+    sound = all(0 < width <= _WIDEST and low < ms < high for width, ms in points.items())
+    return points if sound and 1 in points else None
