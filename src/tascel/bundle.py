@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
 from safetensors.numpy import load_file, save  # pyright: ignore[reportUnknownVariableType]
 
 from tascel.codec import Codec
@@ -92,11 +91,15 @@ def _read_trust(path: Path) -> Trust:
     try:
         arrays = load_file(path)
         trust = Trust(**{name: arrays[name] for name in Trust.__slots__})
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+    except Exception as error:  # the header is untrusted JSON, which can be wrong in every way
         raise BundleError(f"{path}: cannot be read ({error})", _REBUILD) from error
-    cells, bins = (kernels.CELLS,), (kernels.RELIABILITY_BINS,)
-    for counts, shape in ((trust.hits, cells), (trust.totals, cells), (trust.bin_hits, bins),
-                          (trust.bin_totals, bins)):  # fmt: skip
-        if counts.shape != shape or counts.dtype != np.int64 or (counts < 0).any():
+    for hits, totals, size in (
+        (trust.hits, trust.totals, kernels.CELLS),
+        (trust.bin_hits, trust.bin_totals, kernels.RELIABILITY_BINS),
+    ):
+        fits = all(
+            counts.shape == (size,) and counts.dtype == np.int64 for counts in (hits, totals)
+        )
+        if not fits or (hits < 0).any() or (hits > totals).any():
             raise BundleError(f"{path}: holds no counts of this version", _REBUILD)
     return trust
