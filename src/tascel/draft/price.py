@@ -39,8 +39,3 @@ class Price:
         width = np.arange(pending, pending + extra + 1)
         inside = row[np.minimum(width, len(row)) - 1]
         return inside + slope * np.maximum(0, width - len(row))
-
-    def marginal(self, batch: int, width: int) -> float:
-        """Milliseconds that one more token adds to a pass of `width` tokens a row."""
-        here, wider = self.curve(width, 1, batch)
-        return float(wider - here)
