@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from tascel.errors import TraceError
 from tascel.traces import read
-from tascel.traces.read import BadLines, read_prompts, read_traces
+from tascel.traces.read import BadLines, read_traces
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=30)
 GOOD = {"prompt": "turn on the lamp", "output": "on(lamp)"}
@@ -73,13 +73,14 @@ def test_last_assistant_turn_is_the_answer(tmp_path):
     (trace,) = read_traces(path)
     assert [m["content"] for m in trace.messages] == ["0", "1", "2"]
     assert trace.answer == turns[3]
-    (prompt,) = read_prompts(path)
+    (prompt,) = read_traces(path, need_answer=False)
     assert prompt.messages == tuple(turns)
     assert prompt.answer is None
 
 
 def test_prompts_keep_an_answer_they_have(tmp_path):
-    first, second = read_prompts(lines(tmp_path / "t.jsonl", GOOD, {"prompt": "and off"}))
+    path = lines(tmp_path / "t.jsonl", GOOD, {"prompt": "and off"})
+    first, second = read_traces(path, need_answer=False)
     assert first.answer == {"role": "assistant", "content": "on(lamp)"}
     assert second.answer is None
 

@@ -17,7 +17,7 @@ from io import BufferedReader
 from pathlib import Path
 from typing import IO, Any, cast
 
-from tascel.errors import TraceError
+from tascel.errors import TascelError, TraceError
 from tascel.traces import record
 from tascel.types import Trace
 
@@ -33,9 +33,9 @@ class BadLines:
 
     def __init__(self) -> None:
         self.count = 0
-        self.first: TraceError | None = None
+        self.first: TascelError | None = None
 
-    def add(self, error: TraceError) -> None:
+    def add(self, error: TascelError) -> None:
         """Count one record; the first one's reason is kept."""
         self.count += 1
         self.first = self.first or error
@@ -84,16 +84,6 @@ def read_traces(
                 yield trace
     if not found:
         raise TraceError(f"{path}: holds no traces", record.SHAPES)
-
-
-def read_prompts(
-    path: str | Path,
-    *,
-    skip_bad: bool = False,
-    on_bad: Callable[[TraceError], None] | None = None,
-) -> Iterator[Trace]:
-    """Stream prompts still to be answered; where a record has an answer too, the trace keeps it."""
-    return read_traces(path, skip_bad=skip_bad, on_bad=on_bad, need_answer=False)
 
 
 # Files
