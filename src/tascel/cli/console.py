@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -78,10 +79,17 @@ def legend() -> Text:
 
 
 def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """A benchmark's rows for reading."""
-    table = Table(title=title, title_justify="left")
+    """A benchmark's rows for reading, 80 columns wide at most."""
+    table = Table(
+        title=f"\n{title}",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("")
-    for head in ("tokens/s", "speed-up", "total", "95 %", "tokens/step", "drafted", "identical"):
+    for head in ("tok/s", "speed-up", "total", "95 %", "per pass", "drafted", "same"):
         table.add_column(head, justify="right")
     for row in rows:
         low, high = row["interval"]

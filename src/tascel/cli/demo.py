@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,7 +34,7 @@ def demo(
     from tascel.demo.run import Demo, compare
 
     with progress() as report:
-        parts = Demo(report)
+        parts = Demo(report, lambda line: err.print(line, markup=False))
         parts.prepare()
         bundle = parts.learn()
         runner = parts.start()
@@ -67,16 +68,16 @@ class View:
         self._seconds = {"none": 0.0, "tascel": 0.0}
         self._tokens = {"none": 0, "tascel": 0}
         self._text = {"none": Text(), "tascel": Text()}
-        self._left: set[str] = set()
+        self._step = {"none": inf, "tascel": inf}
 
     def redraw(self) -> None:
         """Replaced by the live display's own."""
 
     def watch(self, name: str, chunk: Chunk) -> None:
         """One token of one of the two."""
-        if chunk.step == 0 and name in self._left:
+        if chunk.step < self._step[name]:  # a new answer
             self._text[name] = Text()
-            self._left.discard(name)
+        self._step[name] = chunk.step
         self._text[name].append(chunk.text, COLOURS[chunk.source])
 
     def next(self, done: int, round_: Round) -> None:
@@ -86,7 +87,7 @@ class View:
             answer = round_[name]
             self._seconds[name] += answer.prefill_seconds + answer.decode_seconds
             self._tokens[name] += len(answer.tokens)
-        self._left = {"none", "tascel"}
+        self._step = dict.fromkeys(self._step, inf)
         self.redraw()
 
     def __rich__(self) -> Group:

@@ -9,7 +9,6 @@ the microphone's place would tell.
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from tascel.assets import INTENTS, Say, package_file
 from tascel.demo import words
 from tascel.demo.grammar import Grammar, Template
 from tascel.errors import AssetError
+from tascel.store.file import whole_file
 
 TASK = "home_assistant"
 #: The grammar's file in the intents package.
@@ -96,17 +96,12 @@ def write(path: Path, seed: int = 0, say: Say = lambda _: None) -> int:
 
     Raises:
         AssetError: the grammar cannot be fetched, or hassil is not installed.
+        TascelError: the file cannot be written.
     """
     data = json.loads(package_file(INTENTS, _GRAMMAR, say))
     traces = sample(data, seed)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "w", encoding="utf-8") as file:
-            file.writelines(json.dumps(trace, ensure_ascii=False) + "\n" for trace in traces)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as file:
+        file.writelines(json.dumps(trace, ensure_ascii=False) + "\n" for trace in traces)
     return len(traces)
 
 

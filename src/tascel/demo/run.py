@@ -10,7 +10,7 @@ from typing import Any
 from tascel import assets
 from tascel.bench.compare import Round, interleave, report
 from tascel.bench.contenders import Watch, contenders
-from tascel.builder import BuildConfig, Progress, build
+from tascel.builder import Progress, build
 from tascel.bundle import Bundle
 from tascel.cache import cache_folder
 from tascel.demo import household
@@ -24,9 +24,13 @@ MAX_TOKENS = 128
 
 @dataclass(slots=True, eq=False)
 class Demo:
-    """The demo's parts, made in order: `prepare`, `learn`, `start`, `compare`."""
+    """The demo's parts, made in order: `prepare`, `learn`, `start`, `compare`.
+
+    `progress` hears how far the stages are, `say` what is downloaded and converted.
+    """
 
     progress: Progress
+    say: assets.Say = lambda line: None
     folder: Path = field(default_factory=lambda: cache_folder("demo"))
     model: Path = Path()
     adapter: Path = Path()
@@ -42,11 +46,11 @@ class Demo:
         return self.folder / "bundle"
 
     def prepare(self) -> None:
-        """Fetch the model and sample the task's traces, where that has not been done yet."""
-        self.model = assets.smollm2()
+        """Fetch the model, where that has not been done yet, and sample the task's traces."""
+        self.model = assets.smollm2(self.say)
         self.adapter = household.adapter()
         self.progress("sampling voice commands", 0, None)
-        household.write(self.traces)
+        household.write(self.traces, say=self.say)
 
     def learn(self) -> Bundle:
         """Build the bundle from the training traces."""
@@ -55,7 +59,7 @@ class Demo:
             self.model,
             self.bundle,
             adapter=self.adapter,
-            config=BuildConfig(),
+            command=("tascel", "demo"),
             progress=self.progress,
         )
 
