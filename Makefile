@@ -17,7 +17,7 @@ install: .venv/.installed
 demo: install
 	$(BIN)/tascel demo
 
-# All tests, those with the demo's real model too; it is fetched on first use (93 MB).
+# All tests, those with the demo's real model too; it is fetched on first use (98 MB).
 test: install
 	$(BIN)/python -m pytest -m 'real or not real'
 

@@ -1,6 +1,6 @@
 """Prints README's table of numbers from the files in results/.
 
-    python benchmarks/table.py
+python benchmarks/table.py
 """
 
 from __future__ import annotations

