@@ -12,8 +12,8 @@ from tascel.types import Request
 
 #: Resamples of the prompts for the interval of a ratio of totals.
 RESAMPLES = 1000
-#: Prompts answered before the clock counts.
-WARM_UP = 2
+#: Prompts that everyone answers before the clock counts.
+WARM_UP = 1
 
 Round = Mapping[str, Answer]
 

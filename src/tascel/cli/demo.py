@@ -27,7 +27,7 @@ SHOWN = 4  # answers printed at the end
 
 
 def demo(
-    limit: Annotated[int, typer.Option(min=1, help="Held-out commands to answer.")] = 24,
+    limit: Annotated[int, typer.Option(min=1, help="Held-out commands to answer.")] = 16,
     json: options.Json = None,
 ) -> None:
     """Learn Home Assistant voice commands, then answer held-out ones with and without drafts."""

@@ -33,4 +33,5 @@ def profile(
     for width in (1, 2, 4, 8, 16, 32, 64):
         table.add_row(str(width), f"{row[width - 1]:.1f}", f"{row[width - 1] / row[0]:.2f}")
     out.print(table)
-    out.print(f"kept in {runner.setting.file}", soft_wrap=True)
+    if runner.setting.file.exists():
+        out.print(f"kept in {runner.setting.file}", soft_wrap=True)
