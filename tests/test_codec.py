@@ -113,6 +113,16 @@ def test_a_thinking_block_in_the_generation_prompt_is_not_part_of_the_answer(tok
         codec.answer(Trace((USER,), {"role": "assistant", "tool_calls": [CALL]}))
 
 
+def test_a_template_without_tool_calls_is_noticed(tokenizer, tmp_path):
+    template = (
+        TURNS + "\n{{ m.content or '' }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+    )
+    codec = with_template(tokenizer, template, tmp_path)
+    with pytest.raises(TraceError, match="does not write tool calls"):
+        codec.answer(Trace((USER,), {"role": "assistant", "tool_calls": [CALL]}))
+
+
 def test_the_turn_ends_at_the_first_end_id(tokenizer, tmp_path):
     tokenizer.save_pretrained(tmp_path)
     (tmp_path / "generation_config.json").write_text(

@@ -176,6 +176,12 @@ class Codec:
                 "the chat template does not continue its own generation prompt for this answer",
                 "Put the answer into `output` as the text that the model writes",
             )
+        calls = answer.get("tool_calls") or ()
+        if not all(str(c["function"]["name"]) in self.decode(written) for c in calls):
+            raise TraceError(
+                "the model's chat template does not write tool calls",
+                "Put the calls into `output` as the text that the model writes",
+            )
         end = next((i for i, id_ in enumerate(written) if id_ in self.eos_ids), None)
         return [*written, self.end_id] if end is None else written[: end + 1]
 
