@@ -33,9 +33,10 @@ MODEL = --model $$($(BIN)/tascel assets smollm2) --adapter examples/home_assista
 VERIFY = $(BIN)/tascel verify build/home_assistant $(TRACES) $(MODEL)
 
 bench: install
-	$(BIN)/tascel demo --limit 100 --json results/home_assistant_bf16.json
+	$(BIN)/tascel demo --limit 60 --json results/home_assistant_bf16.json
 	$(BIN)/tascel build $(TRACES) $(MODEL) -o build/home_assistant
 	$(VERIFY) --limit 200 --json results/home_assistant_verify_fp32.json
 	$(VERIFY) --limit 50 --temperature 0.8 --json results/home_assistant_verify_sampled.json
 	-$(VERIFY) --limit 200 --dtype bfloat16 --json results/home_assistant_verify_bf16.json
+	$(BIN)/python benchmarks/accuracy.py --json results/home_assistant_accuracy.json
 	$(BIN)/python benchmarks/random_draft.py --json results/random_draft.json
