@@ -3,7 +3,7 @@
     runner = tascel.load("bundle", model="org/model", adapter="adapter")
     runner.generate("turn on the light").text
 
-Importing this package imports no engine; `load`, `build` and `verify` do when they are used.
+Importing this package imports no engine; `build`, `load`, `replay` and `verify` do when used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tascel.errors import TascelError
 from tascel.types import Chunk, Completion, Request, Sampling, Stats, Trace
 
 if TYPE_CHECKING:
+    from tascel.bench.replay import replay
     from tascel.bench.verify import verify
     from tascel.builder import build
     from tascel.runner import load
@@ -28,10 +29,16 @@ __all__ = [
     "Trace",
     "build",
     "load",
+    "replay",
     "verify",
 ]
 
-_LAZY = {"build": "tascel.builder", "load": "tascel.runner", "verify": "tascel.bench.verify"}
+_LAZY = {
+    "build": "tascel.builder",
+    "load": "tascel.runner",
+    "replay": "tascel.bench.replay",
+    "verify": "tascel.bench.verify",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,8 +11,8 @@ import pytest
 from tascel import cli
 
 VERBS = [
-    "demo", "build", "generate", "bench", "verify", "profile", "check", "assets", "finetune",
-    "doctor",
+    "demo", "build", "generate", "bench", "replay", "verify", "profile", "check", "assets",
+    "finetune", "doctor",
 ]  # fmt: skip
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from tascel.bench.bootstrap import interval
 from tascel.bench.contenders import Answer, Contender, unseen
 from tascel.runner import Runner
 from tascel.types import Request
 
-#: Resamples of the prompts for the interval of a ratio of totals.
-RESAMPLES = 1000
 #: Prompts that everyone answers before the clock counts.
 WARM_UP = 1
 
@@ -84,7 +82,7 @@ def _row(name: str, rounds: Sequence[Round], baseline: str) -> dict[str, Any]:
         "drafted_share": sum(sum(a.drafted.values()) for a in own) / tokens,
         "identical": mismatches == 0,
         "mismatches": mismatches,
-        "interval": [*_interval(base_seconds, seconds)],
+        "interval": [*interval(base_seconds, seconds)],
         "by_source": dict(_by_source(own, tokens)),
     }
 
@@ -102,14 +100,3 @@ def _decode_rate(answers: Sequence[Answer], base: Sequence[Answer]) -> float:
 def _by_source(answers: Sequence[Answer], tokens: int) -> Iterator[tuple[str, float]]:
     for source in sorted({s for a in answers for s in a.drafted}):
         yield source, sum(a.drafted.get(source, 0) for a in answers) / tokens
-
-
-def _interval(over: Sequence[float], under: Sequence[float]) -> tuple[float, float]:
-    rng = random.Random(0)
-    pairs = list(zip(over, under, strict=True))
-    ratios: list[float] = []
-    for _ in range(RESAMPLES):
-        drawn = rng.choices(pairs, k=len(pairs))
-        ratios.append(sum(o for o, _ in drawn) / sum(u for _, u in drawn))
-    ratios.sort()
-    return ratios[int(0.025 * RESAMPLES)], ratios[int(0.975 * RESAMPLES)]

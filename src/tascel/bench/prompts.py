@@ -16,15 +16,17 @@ def prompts(
     split: str,
     limit: int | None = None,
     on_bad: Callable[[TascelError], None] | None = None,
+    need_answer: bool = False,
 ) -> Iterator[Trace]:
     """The prompts at `path` that belong to `split` or name no split, at most `limit` of them.
 
-    With `on_bad` malformed records are left out and given to it.
+    With `on_bad` malformed records are left out and given to it; with `need_answer` those without
+    an answer are malformed.
 
     Raises:
         TraceError: no prompt is left.
     """
-    traces = read_traces(path, skip_bad=on_bad is not None, on_bad=on_bad, need_answer=False)
+    traces = read_traces(path, skip_bad=on_bad is not None, on_bad=on_bad, need_answer=need_answer)
     found = False
     for trace in islice((t for t in traces if t.split in (None, split)), limit):
         found = True

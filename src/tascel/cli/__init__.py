@@ -20,6 +20,7 @@ from tascel.cli import (
     finetune,
     generate,
     profile,
+    replay,
     verify,
 )
 from tascel.cli.console import err
@@ -51,7 +52,19 @@ def _root(
     pass
 
 
-for verb in (demo, build, generate, bench, verify, profile, check, assets, finetune, doctor):
+for verb in (
+    demo,
+    build,
+    generate,
+    bench,
+    replay,
+    verify,
+    profile,
+    check,
+    assets,
+    finetune,
+    doctor,
+):
     name = verb.__name__.rsplit(".", 1)[1]
     app.command(name)(getattr(verb, name))
 

@@ -78,8 +78,8 @@ def legend() -> Text:
     return Text("  ").join(Text(text, style) for text, style in named)
 
 
-def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
-    """A benchmark's rows for reading, 80 columns wide at most."""
+def plain_table(title: str, heads: Sequence[str]) -> Table:
+    """An empty table: a column of names, then one of numbers for each of `heads`."""
     table = Table(
         title=f"\n{title}",
         title_justify="left",
@@ -89,8 +89,15 @@ def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
         collapse_padding=True,
     )
     table.add_column("")
-    for head in ("tok/s", "speed-up", "total", "95 %", "per pass", "drafted", "same"):
+    for head in heads:
         table.add_column(head, justify="right")
+    return table
+
+
+def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """A benchmark's rows for reading, 80 columns wide at most."""
+    heads = ("tok/s", "speed-up", "total", "95 %", "per pass", "drafted", "same")
+    table = plain_table(title, heads)
     for row in rows:
         low, high = row["interval"]
         table.add_row(

@@ -90,6 +90,19 @@ def price_of(
     return Price.from_points(points)
 
 
+def read_price(file: Path) -> Price:
+    """The price in `file`, as `tascel profile` keeps it.
+
+    Raises:
+        TascelError: it is not there, or holds no price.
+    """
+    points = _read(file)
+    if points is None:
+        what = "holds no price that can be used" if file.exists() else "no such file"
+        raise TascelError(f"{file}: {what}", "`tascel profile` writes one and says where")
+    return Price.from_points(points)
+
+
 def measure(
     engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, float]:

@@ -1,0 +1,137 @@
+"""What would drafts have saved on a task's known answers? An estimate in seconds, with no model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tascel.bench import peers as rivals
+from tascel.bench.bootstrap import interval
+from tascel.bench.examples import completed, examples
+from tascel.bench.forced import Cost, Entrant, Rules, follow, speedup
+from tascel.bench.prompts import prompts
+from tascel.bench.tuning import tune as choose
+from tascel.builder import Progress, silent
+from tascel.bundle import Bundle
+from tascel.draft.ngram import DraftConfig
+from tascel.draft.price import Price
+from tascel.engines.profile import read_price
+from tascel.errors import TascelError, TraceError
+from tascel.traces.read import BadLines, read_traces
+from tascel.types import SOURCES
+
+#: The cost of a pass by its width where no price file is given, in passes of one token.
+BUILT_IN = "built in: SmolLM2-135M in bfloat16 on 2 CPU cores"
+_CURVE = {1: 1.0, 4: 1.04, 8: 1.12, 12: 1.24, 16: 1.34, 24: 1.50, 32: 1.67}
+_STEP_MS = 40.0
+
+
+def built_in_price() -> Price:
+    """The price where no price file is given."""
+    return Price.from_points({width: _STEP_MS * x for width, x in _CURVE.items()}, widest=32)
+
+
+def replay(
+    bundle: str | Path | Bundle,
+    traces: str | Path,
+    against: Sequence[str] = ("prompt-lookup", "tasc-paper", "tasc-tuned"),
+    *,
+    split: str = "test",
+    limit: int | None = None,
+    max_tokens: int = 512,
+    price: str | Path | None = None,
+    completions: str | Path | None = None,
+    chain: bool = False,
+    tune: bool = False,
+    on_bad: Callable[[TascelError], None] | None = None,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Lead the bundle's draft and the peers along the answers of `traces`: what would they save?
+
+    Args:
+        bundle: a bundle or its folder. Its own tokenizer is used.
+        traces: files that `read_traces` takes.
+        against: peers, see `bench.peers.DEFAULTS`.
+        split: use traces of this split, and those that name none.
+        limit: use only the first so many.
+        max_tokens: longer answers are cut there.
+        price: a file that `tascel profile` wrote; None takes `built_in_price`.
+        completions: a file that `tascel generate -o` wrote, with other answers to these prompts.
+        chain: nobody drafts trees.
+        tune: choose the peers' settings on a held-out tenth of the split "train" of `traces`.
+        on_bad: hears what is malformed and left out; None stops at it.
+
+    Returns:
+        The stable output format, see `report`.
+
+    Raises:
+        BundleError, TraceError: something cannot be read, or nothing is left to replay.
+        RequestError: a peer's name is unknown, or the chat template refuses a prompt.
+        TascelError: no price in the file, or a peer's package is not installed.
+    """
+    names = [*dict.fromkeys(name for name in against if name != "tascel")]
+    rivals.check(names)
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    codec = opened.codec
+    cost = built_in_price() if price is None else read_price(Path(price))
+    rules = Rules(cost, codec.vocab_size, trees=not chain, max_tokens=max_tokens)
+    rows = prompts(str(traces), split, limit, on_bad, need_answer=completions is None)
+    if completions is None:
+        known = examples(codec, rows, on_bad)
+    else:
+        known = completed(codec, rows, completions, on_bad)
+    settings = {name: rivals.DEFAULTS[name] for name in names}
+    if tune:
+        again = read_traces(traces, skip_bad=on_bad is not None)
+        quiet = None if on_bad is None else BadLines().add  # it has been heard of already
+        settings |= choose(names, opened, again, rules, quiet, progress)
+    peers = rivals.Peers(opened, chain)
+    entrants = {name: Entrant(peers.make(name, settings[name])) for name in names}
+    entrants["tascel"] = Entrant(opened.draft(DraftConfig(trees=not chain)), guarded=True)
+    costs = follow(entrants, known, rules, lambda n, of: progress("replaying", n, of))
+    return report(costs, rules, BUILT_IN if price is None else Path(price).name, settings)
+
+
+def report(
+    costs: Mapping[str, Sequence[Cost]],
+    rules: Rules,
+    price_file: str,
+    settings: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    """The stable output format of `replay`. `tokens` are those after each answer's first.
+
+    Raises:
+        TraceError: there is no such token.
+    """
+    ours = costs["tascel"]
+    tokens = sum(c.tokens for c in ours)
+    if not tokens:
+        raise TraceError("no answer is longer than one token", "There is nothing to draft")
+    rows = [_row(name, own, ours, rules) for name, own in costs.items()]
+    return {
+        "examples": len(ours),
+        "tokens": tokens,
+        "price_file": price_file,
+        "step_ms": round(float(rules.price.ms[0, 0]), 4),
+        "trees": rules.trees,
+        "drafts": [row | {"settings": dict(settings.get(row["name"], {}))} for row in rows],
+    }
+
+
+def _row(name: str, own: Sequence[Cost], ours: Sequence[Cost], rules: Rules) -> dict[str, Any]:
+    steps, tokens = sum(c.steps for c in own), sum(c.tokens for c in own)
+    accepted = sum((c.accepted for c in own), Counter[str]())
+    over, under = [c.ms for c in own], [c.ms for c in ours]
+    return {
+        "name": name,
+        "tokens_per_step": tokens / steps,
+        "drafted_per_step": sum(c.offered for c in own) / steps,
+        "microseconds_per_step": 1000 * sum(c.draft_ms for c in own) / steps,
+        "speedup_estimate": speedup(own, rules),
+        "accepted_by_source": {s: accepted[s] / tokens for s in SOURCES if accepted[s]},
+        "rejects": sum(c.rejects for c in own),
+        "tascel_over_this": sum(over) / sum(under),
+        "interval_against_tascel": [*interval(over, under)],
+    }

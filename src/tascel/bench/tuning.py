@@ -1,0 +1,79 @@
+"""The best settings of each peer on a held-out tenth of a task's training traces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from tascel.bench.examples import labelled
+from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
+from tascel.bench.peers import GRIDS, Peers, Settings
+from tascel.bundle import Bundle
+from tascel.draft.corpus import Corpus
+from tascel.errors import TascelError, TraceError
+from tascel.traces.folds import folds, groups
+from tascel.types import Trace
+
+#: One part in so many is held out, whole groups of similar traces together.
+PARTS = 10
+#: Of that, so many examples are tried at most.
+MOST = 100
+
+
+def tune(
+    names: Sequence[str],
+    bundle: Bundle,
+    traces: Iterable[Trace],
+    rules: Rules,
+    on_bad: Callable[[TascelError], None] | None = None,
+    progress: Callable[[str, int, int], None] = lambda stage, done, total: None,
+) -> dict[str, Settings]:
+    """Try every setting in `GRIDS` of every peer in `names`; the highest estimated speed-up wins.
+
+    Only traces that say they are for training are looked at. The peers learn from nine tenths of
+    them and draft the rest; the bundle lends its tokenizer only.
+
+    Raises:
+        TraceError: too few such traces.
+    """
+    train = [trace for trace in traces if trace.split == "train"]
+    pairs = list(labelled(bundle.codec, train, on_bad))
+    held = folds(groups(trace for trace, _ in pairs), PARTS) == 0
+    rest = [e.output for (_, e), out in zip(pairs, held, strict=True) if not out]
+    if not rest or not held.any():
+        raise TraceError(
+            f"tuning needs traces of split 'train', and here are {len(pairs)}",
+            "Give a file that holds the training traces too, or leave out --tune",
+        )
+    peers = Peers(replace(bundle, corpus=Corpus.of(rest)), chain=not rules.trees)
+    tried = [pairs[at][1] for at in sample(held)]
+    return {
+        name: best(
+            name, peers, tried, rules, lambda n, of, name=name: progress(f"tuning {name}", n, of)
+        )
+        for name in names
+        if name in GRIDS
+    }
+
+
+def sample(held: np.typing.NDArray[np.bool_]) -> list[int]:
+    """At most `MOST` of the held-out places, drawn alike everywhere."""
+    return np.random.default_rng(0).permutation(np.flatnonzero(held))[:MOST].tolist()
+
+
+def best(
+    name: str,
+    peers: Peers,
+    examples: Sequence[Example],
+    rules: Rules,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Settings:
+    """The settings of the peer's grid that are fastest on `examples`; the first of equals."""
+    scores: list[float] = []
+    for settings in GRIDS[name]:
+        walked = follow({name: Entrant(peers.make(name, settings))}, examples, rules)
+        scores.append(speedup(walked[name], rules))
+        progress(len(scores), len(GRIDS[name]))
+    return GRIDS[name][int(np.argmax(scores))]
