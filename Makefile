@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install demo test lint bench
+.PHONY: install demo test test-peers lint bench
 
 install: .venv/.installed
 
@@ -19,7 +19,12 @@ demo: install
 
 # All tests, those with the demo's real model too; it is fetched on first use (98 MB).
 test: install
-	$(BIN)/python -m pytest -m 'real or not real'
+	$(BIN)/python -m pytest -m 'not peers'
+
+# Tests against the real arctic-inference, which is compiled here: about two minutes.
+test-peers: install
+	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0
+	$(BIN)/python -m pytest -m peers
 
 lint: install
 	$(BIN)/ruff check .
