@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tascel.draft.price import Price
 from tascel.engines.profile import read_price
 from tascel.errors import TascelError, TraceError
 from tascel.traces.read import BadLines, read_traces
-from tascel.types import SOURCES
+from tascel.types import SOURCES, Trace
 
 #: The cost of a pass by its width where no price file is given, in passes of one token.
 BUILT_IN = "built in: SmolLM2-135M in bfloat16 on 2 CPU cores"
@@ -77,7 +77,9 @@ def replay(
     codec = opened.codec
     cost = built_in_price() if price is None else read_price(Path(price))
     rules = Rules(cost, codec.vocab_size, trees=not chain, max_tokens=max_tokens)
-    rows = prompts(str(traces), split, limit, on_bad, need_answer=completions is None)
+    rows = _heard(
+        prompts(str(traces), split, limit, on_bad, need_answer=completions is None), progress
+    )
     if completions is None:
         known = examples(codec, rows, on_bad)
     else:
@@ -88,10 +90,19 @@ def replay(
         quiet = None if on_bad is None else BadLines().add  # it has been heard of already
         settings |= choose(names, opened, again, rules, quiet, progress)
     peers = rivals.Peers(opened, chain)
-    entrants = {name: Entrant(peers.make(name, settings[name])) for name in names}
+    entrants: dict[str, Entrant] = {}
+    for done, name in enumerate(names):
+        progress("getting ready", done + 1, len(names))
+        entrants[name] = Entrant(peers.make(name, settings[name]))
     entrants["tascel"] = Entrant(opened.draft(DraftConfig(trees=not chain)), guarded=True)
     costs = follow(entrants, known, rules, lambda n, of: progress("replaying", n, of))
     return report(costs, rules, BUILT_IN if price is None else Path(price).name, settings)
+
+
+def _heard(traces: Iterable[Trace], progress: Progress) -> Iterator[Trace]:
+    for done, trace in enumerate(traces, start=1):
+        progress("reading answers", done, None)
+        yield trace
 
 
 def report(
