@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft import kernels
+from tascel.draft.kernels.matching import extend_context, match_context
 from tascel.types import Ids
 
 
@@ -22,13 +22,17 @@ class Context:
         self.tokens: NDArray[np.int32] = np.empty(self.length + room, np.int32)
         self.tokens[: self.length] = prompt
         self.lengths: NDArray[np.int32] = np.zeros(len(self.tokens) + 1, np.int32)
-        kernels.match_context(self.tokens, self.length, self.lengths)
+        match_context(self.tokens, self.length, self.lengths)
+
+    def reserve(self, room: int) -> None:
+        """See to it that `room` more tokens fit."""
+        lacking = self.length + room - len(self.tokens)
+        if lacking > 0:
+            more = np.zeros(max(lacking, len(self.tokens)), np.int32)
+            self.tokens = np.concatenate([self.tokens, more])
+            self.lengths = np.concatenate([self.lengths, more])
 
     def append(self, token: int) -> None:
         """Add the next token of the answer."""
-        if self.length == len(self.tokens):
-            self.tokens = np.concatenate([self.tokens, np.empty_like(self.tokens)])
-            self.lengths = np.concatenate([self.lengths, np.zeros_like(self.lengths)])
-        self.length = kernels.extend_context(
-            self.tokens, self.length, self.lengths, np.int32(token)
-        )
+        self.reserve(1)
+        self.length = extend_context(self.tokens, self.length, self.lengths, np.int32(token))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from tascel.draft import kernels
-from tascel.draft.kernels import SEPARATOR
+from tascel.draft.kernels.matching import MATCHES, SEPARATOR, Index, advance
 from tascel.draft.suffix_array import Ints, suffix_array
 from tascel.types import Ids
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Corpus:
     """One immutable segment.
 
@@ -32,15 +32,20 @@ class Corpus:
         text = np.concatenate(parts) if parts else np.empty(0, np.int32)
         return Corpus(text, suffix_array(text))
 
+    @cached_property
+    def index(self) -> Index:
+        """As the kernels take it."""
+        return Index.of(self.text, self.array)
+
     def __len__(self) -> int:
         return len(self.text)
 
     def holds(self, output: Ids) -> bool:
         """Whether this very output, from its start to its closing id, has been seen."""
         whole = [SEPARATOR, *output.tolist()]
-        matches, spare = np.empty((2, kernels.MATCHES, 3), np.int32)
+        matches, spare = np.empty((2, MATCHES, 3), np.int32)
         count = 0
         for token in whole:
-            count = kernels.advance(self.text, self.array, matches, count, np.int32(token), spare)
+            count = advance(self.index, matches, count, np.int32(token), spare)
             matches, spare = spare, matches
         return count > 0 and int(matches[0, 0]) == len(whole)

@@ -4,46 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, get_args
 
 import numpy as np
 
-from tascel.draft import kernels
 from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
+from tascel.draft.kernels.growing import Grown, Limits, Rows, grow
+from tascel.draft.kernels.learning import follow
+from tascel.draft.kernels.matching import MATCHES, SEPARATOR, advance
+from tascel.draft.kernels.mixing import GROUPS, SHARES, Mixer
 from tascel.draft.price import Price
 from tascel.draft.trust import Trust
 from tascel.types import Ids, Request
+
+#: In the order of the kernels' codes.
+Rule = Literal["interpolate", "backoff", "best", "longest", "calibrated"]
+RULES: tuple[str, ...] = get_args(Rule)
+
+
+#: How fast trust follows what is really written, and how fast that fades: a half-life of 700
+#: tokens.
+RATE, FADE = 0.06, 0.001
 
 
 @dataclass(frozen=True, slots=True)
 class DraftConfig:
     """How sources are mixed and how far a draft may grow.
 
-    `calibrated` (the default) believes each source as far as it was right on held-out traces and
-    grows a tree while the next node pays. `interpolate` is TASC-spec with its published settings:
-    n-grams up to `order`, seen `least` times in the corpus, `weight` on the corpus, a chain of
-    always `most` tokens where there is a match.
+    `calibrated` (the default) believes each match as far as its like was right on held-out traces.
+    The other rules are those of the peers and take shares for probabilities: `interpolate`
+    (TASC-spec: n-grams up to `order`, seen `least` times in the corpus, `weight` on the corpus),
+    `backoff` (llama.cpp's lookup), `best` (SuffixDecoding), `longest` (SAM-decoding). A draft grows
+    to at most `most` tokens, as a tree or a chain, and, if `priced`, only while the next one pays.
     """
 
-    rule: Literal["calibrated", "interpolate"] = "calibrated"
-    most: int = 32
+    rule: Rule = "calibrated"
+    most: int = 64
     trees: bool = True
+    priced: bool = True
     order: int = 4
     least: int = 5
     weight: float = 0.75
 
     def __post_init__(self) -> None:
-        if self.rule not in ("calibrated", "interpolate"):
-            raise ValueError(f"unknown mixing rule {self.rule!r}: calibrated or interpolate")
+        if self.rule not in RULES:
+            raise ValueError(f"unknown mixing rule {self.rule!r}: {' or '.join(RULES)}")
         if not 0 <= self.most <= 1024:
             raise ValueError(f"a draft of {self.most} tokens: choose 0 to 1024")
 
     @staticmethod
     def published() -> DraftConfig:
         """TASC-spec as published: n at most 4, count at least 5, 0.75 on the corpus, 10 tokens."""
-        return DraftConfig(rule="interpolate", most=10, trees=False)
+        return DraftConfig(rule="interpolate", most=10, trees=False, priced=False)
 
 
 class NgramDraft:
@@ -57,16 +72,56 @@ class NgramDraft:
         vocab_size: int,
         config: DraftConfig | None = None,
     ) -> None:
-        self.corpus = corpus
-        self.config = config or DraftConfig()
-        self.vocab_size = vocab_size
-        self.eos = np.array(sorted(eos_ids), np.int32)
-        self.table = trust.table()
-        self.reliability = trust.reliability()
+        self.config = config = config or DraftConfig()
+        self.index = corpus.index
+        self.mixer = Mixer(
+            RULES.index(config.rule), config.order, config.least, config.weight,
+            trust, np.zeros((2, GROUPS, SHARES), np.float32),
+        )  # fmt: skip
+        self.rate = RATE if config.rule == "calibrated" else 0.0
+        self._eos = np.array(sorted(eos_ids), np.int32)
+        self._vocab_size = vocab_size
+        self.limits = lru_cache(maxsize=64)(self._limits)
 
     def open(self, request: Request) -> NgramSession:
         """Start a request."""
         return NgramSession(self, request.prompt)
+
+    def propose_many(
+        self, sessions: Sequence[NgramSession], rooms: Sequence[int], price: Price
+    ) -> list[Proposal]:
+        """Draft for all rows of a batch in one call, at the price of a batch of that many rows.
+
+        `rooms`: at most so many tokens deep, by row.
+        """
+        if not sessions:
+            return []
+        contexts = [session.context for session in sessions]
+        facts = np.empty((len(sessions), 4), np.int32)
+        facts[:, 0] = [session.n_matches for session in sessions]
+        facts[:, 2] = [context.length for context in contexts]
+        facts[:, 1] = np.cumsum(facts[:, 2]) - facts[:, 2]
+        facts[:, 3] = rooms
+        rows = Rows(
+            matches=np.stack([session.matches for session in sessions]),
+            context=np.concatenate([c.tokens[: c.length] for c in contexts]),
+            lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
+            facts=facts,
+        )
+        return self.grow(rows, self.limits(price, 1, len(sessions)))
+
+    def grow(self, rows: Rows, limits: Limits) -> list[Proposal]:
+        """One proposal for each row."""
+        shape = (len(rows.facts), len(limits.cost) - 1)
+        grown = Grown(
+            np.empty(shape, np.int32), np.empty(shape, np.int16), np.empty(shape, np.float32),
+            np.empty(shape, np.uint8), np.empty(shape[0], np.int32),
+        )  # fmt: skip
+        grow(*self.index, *self.mixer, *limits, *rows, *grown)
+        return [
+            Proposal(tokens[:width], parents[:width], trust[:width], source[:width])
+            for tokens, parents, trust, source, width in zip(*grown, strict=True)
+        ]
 
     def warm(self) -> None:
         """Run every kernel once, so that the first request does not wait for a compiler."""
@@ -76,48 +131,43 @@ class NgramDraft:
         session.accept([0], Proposal.nothing(), 0)
         session.close()
 
+    def _limits(self, price: Price, pending: int, batch: int) -> Limits:
+        config = self.config
+        cost = price.curve(pending, config.most, batch)
+        return Limits(cost, config.priced, not config.trees, self._eos, self._vocab_size)
+
 
 class NgramSession:
-    """One request's place in the corpus and its context."""
+    """One request's place in the corpus and its context.
+
+    `matches` i32[MATCHES, 3], the first `n_matches` of them hold.
+    """
 
     def __init__(self, draft: NgramDraft, prompt: Ids) -> None:
         self._draft = draft
-        self._context = Context(prompt)
-        self._matches = np.empty((kernels.MATCHES, 3), np.int32)
-        self._spare = np.empty_like(self._matches)
-        self._n_matches = 0
-        self._step(kernels.SEPARATOR)  # the answer starts where past outputs start
+        self.context = Context(prompt)
+        self.matches = np.empty((MATCHES, 3), np.int32)
+        self._facts = np.empty((1, 4), np.int32)
+        nothing = np.empty((0, 3), np.int32)  # the answer starts where past outputs start
+        self.n_matches = advance(draft.index, nothing, 0, np.int32(SEPARATOR), self.matches)
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
         """Draft at most `room` tokens deep, as much as pays at `price`."""
-        draft, config, context = self._draft, self._draft.config, self._context
-        most = min(config.most, room) if not config.trees else config.most
-        if most < 1 or room < 1:
-            return Proposal.nothing()
-        tokens, parents = np.empty(most, np.int32), np.empty(most, np.int16)
-        trust, source = np.empty(most, np.float32), np.empty(most, np.uint8)
-        calibrated = config.rule == "calibrated"
-        width = kernels.grow(
-            draft.corpus.text, draft.corpus.array, self._matches, self._n_matches,
-            context.tokens, context.length, context.lengths,
-            calibrated, draft.table, draft.reliability, config.order, config.least, config.weight,
-            price.curve(pending, most), room, not config.trees, calibrated,
-            draft.eos, draft.vocab_size, tokens, parents, trust, source,
-        )  # fmt: skip
-        return Proposal(tokens[:width], parents[:width], trust[:width], source[:width])
+        context = self.context
+        self._facts[0] = self.n_matches, 0, context.length, room
+        rows = Rows(self.matches[None], context.tokens, context.lengths, self._facts)
+        return self._draft.grow(rows, self._draft.limits(price, pending, 1))[0]
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
-        for token in tokens:
-            self._step(token)
-            self._context.append(token)
+        draft, context = self._draft, self.context
+        context.reserve(len(tokens))
+        self.n_matches = follow(
+            *draft.index, *draft.mixer, self.matches, self.n_matches,
+            context.tokens, context.length, context.lengths,
+            np.asarray(tokens, np.int32), draft.rate, FADE,
+        )  # fmt: skip
+        context.length += len(tokens)
 
     def close(self) -> None:
-        """Nothing outlives the request."""
-
-    def _step(self, token: int) -> None:
-        corpus = self._draft.corpus
-        self._n_matches = kernels.advance(
-            corpus.text, corpus.array, self._matches, self._n_matches, np.int32(token), self._spare
-        )
-        self._matches, self._spare = self._spare, self._matches
+        """Nothing outlives the request but what trust learned from it."""

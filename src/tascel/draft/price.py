@@ -24,7 +24,11 @@ class Price:
         """Interpolate a single row's measured `{width: ms}`; noise never makes wider cheaper."""
         widths = sorted(points)
         measured = np.maximum.accumulate([points[w] for w in widths])
-        table = np.interp(np.arange(1, widest + 1), widths, measured)
+        width = np.arange(1, widest + 1)
+        table = np.interp(width, widths, measured)
+        if len(widths) > 1:  # beyond the widest measured one the last slope goes on
+            slope = (measured[-1] - measured[-2]) / (widths[-1] - widths[-2])
+            table += slope * np.maximum(0, width - widths[-1])
         return Price(table.astype(np.float32)[None, :])
 
     @staticmethod

@@ -1,110 +1,101 @@
-"""How often a candidate is right: counted on held-out traces, not believed.
+"""How far to believe what matches say: learned on held-out traces, not taken from shares.
 
-For every candidate a source may propose, its trust cell is (source, order, match length, number of
-occurrences, share of them). `count` walks held-out outputs with an index that has never seen their
-group and counts hits. Sparse cells lean on their coarser neighbours.
+Each output is walked with an index that has never seen its group, and the evidence of every kind of
+match is fitted to what really came: so matches of several lengths and of both sources blend, and
+escape to "none of these", as far as that was right (cf. PPM, Cleary and Witten 1984, whose escape
+is a fixed formula).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft import kernels
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
+from tascel.draft.kernels import learning, mixing
 from tascel.types import Ids
 
-Counts = NDArray[np.int64]
-_SHAPE = (2, kernels.ORDERS, kernels.DEPTHS, kernels.COUNTS, kernels.SHARES)
-#: Pseudo-counts with which a sparse cell leans on its parent.
-_LEAN = 4.0
+EPOCHS = 4
+#: Looked at in one epoch: more positions than this teach little more.
+POSITIONS = 150_000
+RATE = 0.05
+DECAY = 1e-3
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Trust:
-    """Raw counts, so that bundles can be merged by adding: i64[CELLS] and i64[bins], twice."""
-
-    hits: Counts
-    totals: Counts
-    bin_hits: Counts
-    bin_totals: Counts
-
-    @staticmethod
-    def unknown() -> Trust:
-        """Nothing counted: shares are taken at half their worth."""
-        cells = np.zeros(kernels.CELLS, np.int64)
-        bins = np.zeros(kernels.RELIABILITY_BINS, np.int64)
-        return Trust(cells, cells.copy(), bins, bins.copy())
-
-    def table(self) -> NDArray[np.float64]:
-        """Probability that a candidate of each cell is right: f64[CELLS].
-
-        Each cell leans on the same cell at any match length, that on any number of occurrences,
-        that on any order, and that on half the share itself.
-        """
-        hits = self.hits.reshape(_SHAPE).astype(np.float64)
-        totals = self.totals.reshape(_SHAPE).astype(np.float64)
-        belief = np.broadcast_to(kernels.SHARE_FLOORS / 2, _SHAPE)
-        for axes in ((1, 2, 3), (2, 3), (2,), ()):
-            hit = hits.sum(axes, keepdims=True)
-            total = totals.sum(axes, keepdims=True)
-            belief = np.broadcast_to((hit + _LEAN * belief) / (total + _LEAN), _SHAPE)
-        return np.ascontiguousarray(belief).ravel()
-
-    def reliability(self) -> NDArray[np.float64]:
-        """How often the mixture was right, by what it said: f64[bins] at bin centres, rising."""
-        bins = kernels.RELIABILITY_BINS
-        said = (np.arange(bins) + 0.5) / bins
-        seen = (self.bin_hits + 2 * _LEAN * said) / (self.bin_totals + 2 * _LEAN)
-        return _rising(seen, self.bin_totals + 2 * _LEAN)
+#: Log-odds by cell, f32[2, CELLS]: for a token, and for none of those named.
+Trust = NDArray[np.float32]
 
 
-def count(
+def unknown() -> Trust:
+    """Nothing learned: a share of all in one match is believed at half its worth."""
+    return _folded(_prior())
+
+
+def learn(
     outputs: Sequence[Ids],
     prompts: Sequence[Ids],
-    folds: NDArray[np.int32],
+    folds: Sequence[NDArray[np.int32]],
     progress: Callable[[int], None] = lambda done: None,
+    seed: int = 0,
 ) -> Trust:
-    """Count trust: each output against an index without its fold.
+    """Learn trust: each output against an index without its fold.
 
     Args:
         outputs: ids of every trace's answer, closing id included; a sample of a task is enough.
         prompts: ids of their prompts, for the context source.
-        folds: i32[n], the fold of every trace; similar traces share one.
-        progress: called with the number of traces walked so far, each twice.
+        folds: i32[n] each, the fold of every trace in one way of holding out: near-duplicates
+            share a fold, or whole groups do. What is counted both ways stands between the two;
+            which is nearer the traffic shows online.
+        progress: called with the number of walks so far, one a trace and way.
+        seed: of the order in which positions are visited.
     """
-    trust = Trust.unknown()
-    indices: dict[int, Corpus] = {}
-    for fold in np.unique(folds).tolist():
-        indices[fold] = Corpus.of(o for o, f in zip(outputs, folds, strict=True) if f != fold)
-    nothing = np.empty(0, np.float64)
-    table, reliability = nothing, Trust.unknown().reliability()
-    for walk in range(2):  # first the cells, then how reliable their mixture is
-        for done, (output, prompt, fold) in enumerate(zip(outputs, prompts, folds, strict=True)):
-            index = indices[int(fold)]
-            context = Context(prompt, room=len(output))
-            kernels.tally(
-                index.text, index.array, output, context.tokens, context.length, context.lengths,
-                trust.hits, trust.totals, table, reliability, trust.bin_hits, trust.bin_totals,
-            )  # fmt: skip
-            progress(walk * len(outputs) + done + 1)
-        table = trust.table()
+    parts: list[learning.Seen] = []
+    for fold_of in folds:
+        indices = {
+            fold: Corpus.of(o for o, f in zip(outputs, fold_of, strict=True) if f != fold).index
+            for fold in np.unique(fold_of).tolist()
+        }
+        for output, prompt, fold in zip(outputs, prompts, fold_of, strict=True):
+            c = Context(prompt, room=len(output))
+            parts.append(
+                learning.observe(indices[int(fold)], output, c.tokens, c.length, c.lengths)
+            )
+            progress(len(parts))
+    weights = _prior()
+    if parts:
+        seen = _joined(parts)
+        squares = np.zeros_like(weights)
+        rng = np.random.default_rng(seed)
+        for _ in range(EPOCHS):
+            order = rng.permutation(len(seen.right))[:POSITIONS]
+            learning.learn(seen, order, RATE, DECAY, weights, squares)
+    return _folded(weights)
+
+
+def _folded(weights: NDArray[np.float64]) -> Trust:
+    trust = np.empty((2, mixing.CELLS), np.float32)
+    learning.fold(weights, trust)
     return trust
 
 
-def _rising(values: NDArray[Any], weights: NDArray[Any]) -> NDArray[np.float64]:
-    """The nearest rising sequence: neighbours that fall are pooled (isotonic regression)."""
-    pools: list[tuple[float, float, int]] = []
-    for value, weight in zip(values, weights, strict=True):
-        pool = (float(value), float(weight), 1)
-        while pools and pools[-1][0] > pool[0]:
-            v, w, n = pools.pop()
-            both = w + pool[1]
-            pool = ((v * w + pool[0] * pool[1]) / both, both, n + pool[2])
-        pools.append(pool)
-    return np.concatenate([np.full(n, value) for value, _, n in pools])
+def _prior() -> NDArray[np.float64]:
+    """Weights before anything was seen: a token's evidence is a third of its share's logarithm."""
+    weights = np.zeros((2, 4, mixing.CELLS))
+    shares = np.log(np.maximum(mixing.SHARE_FLOORS, 0.01)) / 3
+    weights[0, 0, : mixing.GROUPS * mixing.SHARES] = np.tile(shares, mixing.GROUPS)
+    return weights
+
+
+def _joined(parts: Sequence[learning.Seen]) -> learning.Seen:
+    offsets = np.cumsum([0, *(part.start[-1] for part in parts)])
+    return learning.Seen(
+        cells=np.concatenate([part.cells for part in parts]),
+        nothing=np.concatenate([part.nothing for part in parts]),
+        start=np.concatenate(
+            [*(p.start[:-1] + o for p, o in zip(parts, offsets[:-1], strict=True)), offsets[-1:]]
+        ),
+        right=np.concatenate([part.right for part in parts]),
+    )

@@ -1,0 +1,228 @@
+"""From candidates to a draft: best-first, as long as the next node can still pay."""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tascel.draft.kernels.matching import (
+    MATCHES,
+    OCCURRENCES,
+    Index,
+    Ints,
+    advance,
+    advance_spread,
+    follow,
+    occurrences,
+    spread,
+)
+from tascel.draft.kernels.mixing import BEST, CALIBRATED, CANDIDATES, ORDERS, Mixer, mix
+
+CARRIED = 5  # matches that a drafted node carries along for `calibrated`
+LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
+
+
+class Limits(NamedTuple):
+    """What a draft may cost and hold. `cost` f64[N + 1]: milliseconds of the pass with 0…N drafted
+    tokens; unless `priced` all N are offered. An id of `eos` is never continued."""
+
+    cost: NDArray[np.float64]
+    priced: bool
+    chain: bool
+    eos: Ints
+    vocabulary: int
+
+
+class Rows(NamedTuple):
+    """The state of R requests. `matches` i32[R, MATCHES, 3]; `context` and `lengths` of all rows
+    joined; `facts` i32[R, 4]: how many matches a row has, where its context starts, how long that
+    is, and how deep a draft may go."""
+
+    matches: Ints
+    context: Ints
+    lengths: Ints
+    facts: Ints
+
+
+class Grown(NamedTuple):
+    """Drafts: `tokens` i32[R, N], `parents` i16[R, N], `trust` f32[R, N], `source` u8[R, N], of
+    which `width` i32[R] nodes are offered."""
+
+    tokens: Ints
+    parents: NDArray[np.int16]
+    trust: NDArray[np.float32]
+    source: NDArray[np.uint8]
+    width: Ints
+
+
+@njit(cache=True)
+def grow(
+    text, array, tops, steps,
+    rule, order, least, weight, trust, drift,
+    cost, priced, chain, eos, vocabulary,
+    matches, context, lengths, facts,
+    tokens, parents, trusts, sources, width,
+) -> None:  # fmt: skip
+    """Draft for every row: `grow(*index, *mixer, *limits, *rows, *grown)`. The arguments are flat
+    since numba needs three microseconds more to take them as tuples."""
+    index = Index(text, array, tops, steps)
+    mixer = Mixer(rule, order, least, weight, trust, drift)
+    limits = Limits(cost, priced, chain, eos, vocabulary)
+    out = Grown(tokens, parents, trusts, sources, width)
+    for r in range(len(facts)):
+        n_matches, first, length, room = facts[r]
+        past = context[first : first + length]
+        occ = np.empty((OCCURRENCES, 2), np.int32)
+        n_occ = occurrences(length, lengths[first : first + length], occ)
+        found = matches[r, :n_matches]
+        if rule == BEST:
+            _grow_best(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
+        else:
+            _grow(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
+
+
+@njit(cache=True)
+def _grow_best(index, mixer, limits, matches, context, occ, room, out, r):
+    """Follow each corpus match, and the longest in the context, on its own; keep the draft with the
+    highest sum of trust (SuffixDecoding, Oliaro et al. 2024)."""
+    most = len(limits.cost) - 1
+    spare = Grown(
+        np.empty((1, most), np.int32), np.empty((1, most), np.int16),
+        np.empty((1, most), np.float32), np.empty((1, most), np.uint8), np.empty(1, np.int32),
+    )  # fmt: skip
+    highest = -1.0
+    for view in range(len(matches) + 1):
+        only = matches[view : view + 1]
+        score = _grow(
+            index, mixer, limits, only, context, occ if view == len(matches) else occ[:0],
+            room, spare, 0,
+        )  # fmt: skip
+        if score > highest:
+            highest = score
+            n = spare.width[0]
+            out.width[r] = n
+            out.tokens[r, :n], out.parents[r, :n] = spare.tokens[0, :n], spare.parents[0, :n]
+            out.trust[r, :n], out.source[r, :n] = spare.trust[0, :n], spare.source[0, :n]
+
+
+@njit(cache=True)
+def _grow(index, mixer, limits, matches, context, occ, room, out, r):
+    """Grow row r's draft; returns the sum of its trust.
+
+    Of the best-first trees of 0…N nodes the one with the most expected tokens per millisecond is
+    offered.
+    """
+    cost = limits.cost
+    most = len(cost) - 1
+    n_matches_of = np.empty(most + 1, np.int32)
+    carried = CARRIED if mixer.rule == CALIBRATED else MATCHES
+    matches_of = np.empty((most + 1, carried, 3), np.int32)
+    n_occ_of = np.empty(most + 1, np.int32)
+    occ_of = np.empty((most + 1, OCCURRENCES, 2), np.int32)
+    depth_of = np.empty(most + 1, np.int32)
+    # candidates waiting to become nodes
+    waiting = 0
+    w_token = np.empty((most + 1) * CANDIDATES, np.int32)
+    w_parent = np.empty((most + 1) * CANDIDATES, np.int32)
+    w_trust = np.empty((most + 1) * CANDIDATES, np.float64)
+    w_source = np.empty((most + 1) * CANDIDATES, np.uint8)
+    token = np.empty(CANDIDATES, np.int32)
+    probability = np.empty(CANDIDATES, np.float64)
+    source = np.empty(CANDIDATES, np.uint8)
+
+    n_occ_of[0], depth_of[0] = len(occ), 0
+    if mixer.rule == CALIBRATED:
+        n_matches_of[0] = spread(matches, len(matches), matches_of[0])
+    else:
+        n_matches_of[0] = len(matches)
+        matches_of[0, : len(matches)] = matches
+    occ_of[0, : len(occ)] = occ
+    flattest = _flattest(cost)
+    nodes = 0
+    expected, best, best_rate, score = 1.0, 0, 1.0 / cost[0], 0.0
+    here, path = 0, 1.0  # slot 0 is the root, slot i + 1 the node i
+    ended = False
+    while nodes < most:
+        if depth_of[here] < room and not ended:
+            known = mix(
+                index, mixer, matches_of[here], n_matches_of[here], context,
+                occ_of[here], n_occ_of[here], token, probability, source,
+            )  # fmt: skip
+            if limits.chain:
+                waiting = 0
+            for i in range(known):
+                value = path * probability[i]
+                outside = token[i] < 0 or token[i] >= limits.vocabulary
+                if outside or (limits.priced and value < LEAST_TRUST):
+                    continue
+                w_token[waiting], w_parent[waiting] = token[i], here
+                w_trust[waiting], w_source[waiting] = value, source[i]
+                waiting += 1
+        elif limits.chain:
+            break
+        top = 0
+        for i in range(1, waiting):
+            if w_trust[i] > w_trust[top]:
+                top = i
+        if waiting == 0 or w_trust[top] < 0.0:  # all taken
+            break
+        parent, new, path = w_parent[top], w_token[top], w_trust[top]
+        # no later node is likelier than this one: would even `most` of its kind not pay?
+        if limits.priced and not _may_pay(expected, path, nodes, cost, flattest, best_rate):
+            break
+        w_trust[top] = -1.0
+        out.tokens[r, nodes], out.parents[r, nodes] = new, parent - 1
+        out.trust[r, nodes], out.source[r, nodes] = path, w_source[top]
+        nodes += 1
+        here = nodes
+        expected += path
+        if not limits.priced or expected / cost[nodes] > best_rate:
+            best, best_rate, score = nodes, expected / cost[nodes], expected - 1.0
+        depth_of[here] = depth_of[parent] + 1
+        ended = False
+        for id_ in limits.eos:
+            ended = ended or id_ == new
+        if not ended:
+            if mixer.rule == CALIBRATED:
+                n_matches_of[here] = advance_spread(
+                    index, matches_of[parent], n_matches_of[parent], new, ORDERS, matches_of[here]
+                )
+            else:
+                n_matches_of[here] = advance(
+                    index, matches_of[parent], n_matches_of[parent], new, matches_of[here]
+                )
+            if mixer.rule == BEST:  # one match is followed to its end, no other joins
+                longer = n_matches_of[here] > 0 and n_matches_of[parent] > 0
+                longer = longer and matches_of[here, 0, 0] == matches_of[parent, 0, 0] + 1
+                n_matches_of[here] = 1 if longer else 0
+            n_occ_of[here] = follow(
+                context, len(context), occ_of[parent], n_occ_of[parent], new, occ_of[here]
+            )
+    out.width[r] = best
+    return score
+
+
+@njit(cache=True)
+def _flattest(cost):
+    """f64[N + 1]: the least average slope of the cost from n nodes on to any larger number."""
+    most = len(cost) - 1
+    slope = np.zeros(most + 1)
+    for n in range(most):
+        slope[n] = cost[n + 1] - cost[n]
+        for more in range(n + 2, most + 1):
+            slope[n] = min(slope[n], (cost[more] - cost[n]) / (more - n))
+    return slope
+
+
+@njit(cache=True, inline="always")
+def _may_pay(expected, path, nodes, cost, flattest, best_rate):
+    """Whether nodes of probability `path`, at the flattest slope ahead, can beat the best rate."""
+    most = len(cost) - 1
+    one = expected + path > best_rate * (cost[nodes] + flattest[nodes])
+    more = most - nodes
+    return one or expected + more * path > best_rate * (cost[nodes] + more * flattest[nodes])

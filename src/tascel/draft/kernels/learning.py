@@ -1,0 +1,210 @@
+"""How far to believe a match: evidence learned from what held-out traces really said.
+
+A conditional logit model fitted by stochastic gradient. A cell's evidence is the sum of four
+weights, of its share alone, with its count, with its depth, and with both, so that a sparse cell
+leans on coarser ones.
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from tascel.draft.kernels.matching import (
+    MATCHES,
+    OCCURRENCES,
+    SEPARATOR,
+    Index,
+    Ints,
+    advance,
+    extend_context,
+    occurrences,
+    spread,
+)
+from tascel.draft.kernels.mixing import (
+    CANDIDATES,
+    CELLS,
+    COUNTS,
+    DEPTHS,
+    GROUPS,
+    ORDERS,
+    SHARES,
+    Mixer,
+    gather,
+    weigh,
+)
+
+Cells = NDArray[np.int16]
+Floats = NDArray[np.float64]
+
+
+class Seen(NamedTuple):
+    """What stood to choose from at P positions, M candidates in all. `cells` i16[M, GROUPS] and
+    `nothing` i16[P, GROUPS] as `gather` says; the candidates of position p are those from
+    `start[p]` i64[P + 1] on; `right` i16[P] is the one that came, -1 if none."""
+
+    cells: Cells
+    nothing: Cells
+    start: NDArray[np.int64]
+    right: NDArray[np.int16]
+
+
+@njit(cache=True)
+def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Ints) -> Seen:
+    """Walk a held-out `output` whose prompt is the `context`; both grow on the way."""
+    positions = len(output)
+    cells = np.empty((positions * CANDIDATES, GROUPS), np.int16)
+    nothing = np.empty((positions, GROUPS), np.int16)
+    start = np.zeros(positions + 1, np.int64)
+    right = np.full(positions, -1, np.int16)
+    matches = np.empty((MATCHES, 3), np.int32)
+    swap = np.empty((MATCHES, 3), np.int32)
+    wide = np.empty((ORDERS, 3), np.int32)
+    occ = np.empty((OCCURRENCES, 2), np.int32)
+    token = np.empty(CANDIDATES, np.int32)
+    found = np.empty((CANDIDATES, GROUPS), np.int32)
+    none = np.empty(GROUPS, np.int32)
+    n_matches = advance(index, matches, 0, SEPARATOR, swap)
+    for p in range(positions):
+        matches, swap = swap, matches
+        n_occ = occurrences(length, lengths, occ)
+        n_wide = spread(matches, n_matches, wide)
+        known = gather(index, wide, n_wide, context, occ, n_occ, token, found, none)
+        nothing[p] = none
+        for i in range(known):
+            cells[start[p] + i] = found[i]
+            if token[i] == output[p]:
+                right[p] = i
+        start[p + 1] = start[p] + known
+        n_matches = advance(index, matches, n_matches, output[p], swap)
+        length = extend_context(context, length, lengths, output[p])
+    return Seen(cells[: start[positions]].copy(), nothing, start, right)
+
+
+@njit(cache=True)
+def learn(
+    seen: Seen, order: NDArray[np.int64], rate: float, decay: float, weights: Floats, squares: Floats
+) -> None:
+    """One pass over positions in `order`. `weights` and `squares` f64[2, 4, CELLS]: evidence and
+    escape at four levels, and the gradients' sums (Adagrad, Duchi et al. 2011); `decay` is L2."""
+    trust = np.empty((2, CELLS), np.float32)
+    probability = np.empty(CANDIDATES, np.float64)
+    drift = np.zeros((2, GROUPS, SHARES), np.float32)
+    touched = np.zeros((CANDIDATES, GROUPS), np.int32)
+    for p in order:
+        first, known = seen.start[p], seen.start[p + 1] - seen.start[p]
+        nothing = seen.nothing[p]
+        for g in range(GROUPS):
+            if nothing[g] < 0:
+                continue
+            trust[1, nothing[g]] = _sum(weights[1], nothing[g])
+            for i in range(known):
+                cell = seen.cells[first + i, g]
+                trust[0, cell] = _sum(weights[0], cell)
+        for i in range(known):
+            touched[i] = seen.cells[first + i]
+        none = weigh(trust, drift, known, touched, nothing, probability)
+        for g in range(GROUPS):
+            if nothing[g] < 0:
+                continue
+            for i in range(known):
+                error = probability[i] - (seen.right[p] == i)
+                _step(weights[0], squares[0], touched[i, g], error, rate, decay)
+            _step(weights[1], squares[1], nothing[g], none - (seen.right[p] < 0), rate, decay)
+
+
+@njit(cache=True)
+def follow(
+    text, array, tops, steps,
+    rule, order, least, weight, trust, drift,
+    matches, n_matches, context, length, lengths, written, rate, fade,
+):  # fmt: skip
+    """Move on by the tokens `written` i32[n]: `follow(*index, *mixer, ...)`; returns how many
+    matches there are then. Drift moves towards what came, at `rate`, while older moves `fade`."""
+    index = Index(text, array, tops, steps)
+    mixer = Mixer(rule, order, least, weight, trust, drift)
+    spare = np.empty((MATCHES, 3), np.int32)
+    for token in written:
+        if rate > 0.0:
+            _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade)
+        n_matches = advance(index, matches, n_matches, token, spare)
+        matches[:n_matches] = spare[:n_matches]
+        length = extend_context(context, length, lengths, token)
+    return n_matches
+
+
+@njit(cache=True)
+def _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade):
+    """One gradient step on what `weigh` said of the `token` that came."""
+    wide = np.empty((ORDERS, 3), np.int32)
+    occ = np.empty((OCCURRENCES, 2), np.int32)
+    named = np.empty(CANDIDATES, np.int32)
+    cells = np.empty((CANDIDATES, GROUPS), np.int32)
+    nothing = np.empty(GROUPS, np.int32)
+    probability = np.empty(CANDIDATES, np.float64)
+    n_occ = occurrences(length, lengths, occ)
+    n_wide = spread(matches, n_matches, wide)
+    known = gather(index, wide, n_wide, context, occ, n_occ, named, cells, nothing)
+    none = weigh(mixer.trust, mixer.drift, known, cells, nothing, probability)
+    drift = mixer.drift
+    for kind in range(2):
+        for g in range(GROUPS):
+            for share in range(SHARES):
+                drift[kind, g, share] *= 1.0 - fade
+    came = False
+    for i in range(known):
+        came = came or named[i] == token
+        error = probability[i] - (named[i] == token)
+        for g in range(GROUPS):
+            if nothing[g] >= 0:
+                drift[0, g, cells[i, g] % SHARES] -= rate * error
+    for g in range(GROUPS):
+        if nothing[g] >= 0:
+            drift[1, g, nothing[g] % SHARES] -= rate * (none - (not came))
+
+
+@njit(cache=True)
+def fold(weights: Floats, trust: NDArray[np.float32]) -> None:
+    """The four levels summed up into f32[2, CELLS]."""
+    for kind in range(2):
+        for cell in range(CELLS):
+            trust[kind, cell] = _sum(weights[kind], cell)
+
+
+@njit(cache=True, inline="always")
+def _levels(cell):
+    """Where a cell's four weights stand."""
+    cell = np.int64(cell)
+    share = cell % SHARES
+    count = cell // SHARES % COUNTS
+    depth = cell // (SHARES * COUNTS) % DEPTHS
+    group = cell // (SHARES * COUNTS * DEPTHS)
+    return (
+        group * SHARES + share,
+        (group * COUNTS + count) * SHARES + share,
+        (group * DEPTHS + depth) * SHARES + share,
+        cell,
+    )
+
+
+@njit(cache=True, inline="always")
+def _sum(weights, cell):
+    a, b, c, d = _levels(cell)
+    return weights[0, a] + weights[1, b] + weights[2, c] + weights[3, d]
+
+
+@njit(cache=True, inline="always")
+def _step(weights, squares, cell, error, rate, decay):
+    if abs(error) < 1e-4:
+        return
+    levels = _levels(cell)
+    for level in range(4):
+        at = levels[level]
+        gradient = error + decay * weights[level, at]
+        squares[level, at] += gradient * gradient
+        weights[level, at] -= rate * gradient / np.sqrt(squares[level, at] + 0.01)
