@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +42,7 @@ class BuildConfig:
     `own_outputs`: for so many traces the model's own answer replaces the reference, since drafts
     must predict the model. `text`: whether SUMMARY.md quotes frequent n-grams. `corpus_tokens`
     bounds the index (8 bytes a token): beyond it, every second trace is left out, and so on.
-    `trust_traces` bounds the sample that trust is counted on.
+    `trust_traces` bounds the sample that trust is learned on.
     """
 
     own_outputs: int = 0
@@ -111,7 +111,7 @@ def build(
     }
     progress("indexing", 0, None)
     corpus = Corpus.of(outputs)
-    trust = _count_trust(sample, own, progress)
+    trust = _learn_trust(sample, own, progress)
     counts |= {
         "outputs": len(outputs),
         "distinct_outputs": len({output.tobytes() for output in outputs}),
@@ -146,7 +146,7 @@ def of_split(traces: Iterable[Trace], split: str) -> Iterator[Trace]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
-    """A trace that trust is counted on or that the model may answer itself."""
+    """A trace that trust is learned on or that the model may answer itself."""
 
     serial: int
     trace: Trace
@@ -186,15 +186,18 @@ def _read(
     return thinned, sample, {"traces": seen, "refused": len(refused)}
 
 
-def _count_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
+def _learn_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
+    """Held out in two ways: near-duplicates, and the groups that the traces name, if they do."""
     labels = groups(s.trace for s in sample)
+    alike = groups(replace(s.trace, group=None) for s in sample)
+    ways = [labels] if np.array_equal(labels, alike) else [labels, alike]
     outputs = [own.get(s.serial, s.output) for s in sample]
     prompts = [s.prompt for s in sample]
 
     def report(done: int) -> None:
-        progress("counting trust", done, 2 * len(sample))
+        progress("learning trust", done, len(ways) * len(sample))
 
-    return trusts.count(outputs, prompts, folds(labels, FOLDS), report)
+    return trusts.learn(outputs, prompts, [folds(way, FOLDS) for way in ways], report)
 
 
 def _own_outputs(

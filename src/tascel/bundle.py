@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load_file, save  # pyright: ignore[reportUnknownVariableType]
 
 from tascel.codec import Codec
-from tascel.draft import kernels
 from tascel.draft.corpus import Corpus
+from tascel.draft.kernels import mixing
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.trust import Trust
 from tascel.errors import BundleError
@@ -19,7 +18,7 @@ from tascel.store.manifest import Manifest
 
 TOKENIZER = "tokenizer"
 SEGMENT = "segment-000"
-TRUST = "trust.safetensors"
+TRUST = "trust.npy"
 SUMMARY = "SUMMARY.md"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
@@ -82,24 +81,12 @@ def fill(folder: Path, codec: Codec, corpus: Corpus, trust: Trust, summary: str)
     (folder / SEGMENT).mkdir()
     np.save(folder / SEGMENT / "text.npy", corpus.text)
     np.save(folder / SEGMENT / "array.npy", corpus.array)
-    counts = {name: getattr(trust, name) for name in Trust.__slots__}
-    (folder / TRUST).write_bytes(save(counts))  # save_file would make it private
+    np.save(folder / TRUST, trust)
     (folder / SUMMARY).write_text(summary, encoding="utf-8")
 
 
 def _read_trust(path: Path) -> Trust:
-    try:
-        arrays = load_file(path)
-        trust = Trust(**{name: arrays[name] for name in Trust.__slots__})
-    except Exception as error:  # the header is untrusted JSON, which can be wrong in every way
-        raise BundleError(f"{path}: cannot be read ({error})", _REBUILD) from error
-    for hits, totals, size in (
-        (trust.hits, trust.totals, kernels.CELLS),
-        (trust.bin_hits, trust.bin_totals, kernels.RELIABILITY_BINS),
-    ):
-        fits = all(
-            counts.shape == (size,) and counts.dtype == np.int64 for counts in (hits, totals)
-        )
-        if not fits or (hits < 0).any() or (hits > totals).any():
-            raise BundleError(f"{path}: holds no counts of this version", _REBUILD)
+    trust = np.array(map_array(path, np.float32))
+    if trust.shape != (2, mixing.CELLS) or not np.isfinite(trust).all():
+        raise BundleError(f"{path}: holds no trust of this version", _REBUILD)
     return trust

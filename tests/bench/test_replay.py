@@ -13,12 +13,12 @@ from tascel.bench.bootstrap import interval
 from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
 from tascel.bench.replay import built_in_price, report
 from tascel.decode.loop import complete, decode
+from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import FIRST_REST, WINDOW
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
-from tascel.draft.trust import Trust
 from tascel.errors import TraceError
 from tascel.types import Request
 
@@ -166,7 +166,7 @@ def test_our_draft_is_replayed_as_the_decode_loop_runs_it(
     requests = [Request(str(i), prompt, max_tokens=most) for i, prompt in enumerate(prompts)]
     plain = [complete(decode(engine, None, r, price, byte_stream())).tokens for r in requests]
     draft = NgramDraft(
-        Corpus.of([ids(*tokens) for tokens in plain[:8]]), Trust.unknown(), {3}, VOCAB
+        Corpus.of([ids(*tokens) for tokens in plain[:8]]), trusts.unknown(), {3}, VOCAB
     )
     real = [
         complete(decode(engine, OnlyAfterThePrefill(draft), r, price, byte_stream()))

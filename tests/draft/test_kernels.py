@@ -7,13 +7,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tascel.draft import kernels, reference
+from tascel.draft import reference
+from tascel.draft import trust as trusts
+from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
-from tascel.draft.ngram import DraftConfig, NgramDraft
-from tascel.draft.price import Price
+from tascel.draft.kernels import matching, mixing
+from tascel.draft.ngram import RULES, DraftConfig, NgramDraft
+from tascel.draft.price import Price, flattest
 from tascel.draft.suffix_array import suffix_array
-from tascel.draft.trust import Trust
 from tascel.types import Request
 
 VOCABULARY, EOS = 8, 7
@@ -23,12 +25,9 @@ outputs = st.lists(output, max_size=20)
 prompts = st.lists(token, min_size=1, max_size=30)
 
 
-def random_trust(seed: int) -> Trust:
+def random_trust(seed: int) -> trusts.Trust:
     rng = np.random.default_rng(seed)
-    totals = rng.integers(0, 50, kernels.CELLS)
-    bins = rng.integers(0, 50, kernels.RELIABILITY_BINS)
-    hits = rng.integers(0, totals + 1)
-    return Trust(hits, totals, np.sort(rng.integers(0, bins + 1)), bins)
+    return rng.normal(0.0, 1.0, (2, mixing.CELLS)).astype(np.float32)
 
 
 @given(st.lists(st.integers(-1, 5), max_size=60))
@@ -49,15 +48,15 @@ def test_suffix_array_agrees_with_another_library() -> None:
 @given(outputs, st.lists(token, max_size=15))
 def test_matches_are_all_endings_that_occur(parts: list[np.ndarray], answer: list[int]) -> None:
     corpus = Corpus.of(parts)
-    state, spare = np.empty((2, kernels.MATCHES, 3), np.int32)
+    state, spare = np.empty((2, matching.MATCHES, 3), np.int32)
     count = 0
-    for id_ in [kernels.SEPARATOR, *answer]:
-        count = kernels.advance(corpus.text, corpus.array, state, count, np.int32(id_), spare)
+    for id_ in [matching.SEPARATOR, *answer]:
+        count = matching.advance(corpus.index, state, count, np.int32(id_), spare)
         state, spare = spare, state
     got = [(int(d), corpus.array[lo:hi].tolist()) for d, lo, hi in state[:count]]
     text = corpus.text.tolist()
     # the longest ending is what the rolling state can reach: any occurrence of it counts
-    assert got == reference.matches(text, [kernels.SEPARATOR, *answer])
+    assert got == reference.matches(text, [matching.SEPARATOR, *answer])
 
 
 @given(prompts, st.lists(token, max_size=30))
@@ -68,47 +67,65 @@ def test_context_lengths_grow_as_if_computed_afresh(prompt: list[int], answer: l
     whole = prompt + answer
     assert context.tokens[: context.length].tolist() == whole
     assert context.lengths[: context.length].tolist() == reference.lengths(whole)
-    occ = np.empty((kernels.OCCURRENCES, 2), np.int32)
-    count = kernels.occurrences(context.length, context.lengths, occ)
+    occ = np.empty((matching.OCCURRENCES, 2), np.int32)
+    count = matching.occurrences(context.length, context.lengths, occ)
     assert [tuple(o) for o in occ[:count].tolist()] == reference.occurrences(whole)
 
 
+def plain(draft: NgramDraft, prompt: list[int], answer: list[int], cost: np.ndarray, room: int):
+    """What the reference drafts where `draft` stands after `answer`."""
+    config, text = draft.config, draft.index.text.tolist()
+    bounds = reference.Bounds(
+        cost, room, config.priced, not config.trees, frozenset({EOS}), VOCABULARY
+    )
+    whole = prompt + answer
+    found = reference.matches(text, [matching.SEPARATOR, *answer])
+    start = reference.Place(text, found, whole, reference.occurrences(whole))
+    if config.rule == "best":
+        return reference.grow_best(start, bounds)
+    if config.rule == "calibrated":
+        rule = reference.calibrated(draft.mixer.trust, draft.mixer.drift)
+        start = reference.Place(
+            text, reference.spread(found, 5), whole, reference.occurrences(whole)
+        )
+        return reference.grow(rule, start, reference.step(reference.advance_spread), bounds)
+    rule = {
+        "longest": reference.longest,
+        "backoff": reference.backoff,
+        "interpolate": reference.interpolate(config.order, config.least, config.weight),
+    }[config.rule]
+    return reference.grow(rule, start, reference.step(reference.all_sizes), bounds)
+
+
 @given(
-    outputs, prompts, st.lists(token, max_size=6), st.integers(0, 99), st.booleans(), st.booleans()
+    outputs,
+    prompts,
+    st.lists(token, max_size=6),
+    st.integers(0, 99),
+    st.sampled_from(RULES),
+    st.booleans(),
+    st.booleans(),
+    st.booleans(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=400, deadline=None)
 def test_grown_drafts_are_those_of_the_reference(
     parts: list[np.ndarray],
     prompt: list[int],
     answer: list[int],
     seed: int,
+    rule: str,
     trees: bool,
+    priced: bool,
     free: bool,
 ) -> None:
-    corpus, trust = Corpus.of(parts), random_trust(seed)
     price = Price.free() if free else Price.from_points({1: 1.0, 4: 1.1, 16: 1.6})
-    config = DraftConfig(most=12, trees=trees)
-    draft = NgramDraft(corpus, trust, {EOS}, VOCABULARY, config)
+    config = DraftConfig(rule, most=12, trees=trees, priced=priced, least=2)
+    draft = NgramDraft(Corpus.of(parts), random_trust(seed), {EOS}, VOCABULARY, config)
     session = draft.open(Request("r", np.array(prompt, np.int32)))
     for id_ in answer:
         session.accept([id_], session.propose(1, price), 0)
     proposal = session.propose(8, price)
-
-    text, table, reliability = corpus.text.tolist(), trust.table(), trust.reliability()
-    start = reference.occurrences(prompt + answer)
-
-    def propose(path: list[int]) -> list[tuple[int, float, int]]:
-        found = reference.matches(text, [kernels.SEPARATOR, *answer, *path])
-        whole, occ = prompt + answer, start
-        for id_ in path:
-            occ = [(e + 1, n + 1) for e, n in occ if whole[e] == id_ and e + 1 < len(whole)]
-        candidates = reference.gather(text, found, whole, occ)
-        return reference.mix_calibrated(candidates, table, reliability)
-
-    width = 8 if not trees else 12
-    expected = reference.grow(
-        propose, price.curve(1, width), 8, not trees, frozenset({EOS}), VOCABULARY
-    )
+    expected = plain(draft, prompt, answer, price.curve(1, 12), 8)
     got = list(
         zip(
             proposal.tokens.tolist(),
@@ -118,7 +135,37 @@ def test_grown_drafts_are_those_of_the_reference(
         )
     )
     assert got == [(t, p, s) for t, p, _, s in expected]
-    assert np.allclose(proposal.trust, [p for _, _, p, _ in expected], atol=1e-6)
+    assert np.allclose(proposal.trust, [p for _, _, p, _ in expected], atol=1e-5)
+
+
+@given(outputs, st.lists(st.tuples(prompts, st.lists(token, max_size=9)), min_size=1, max_size=5))
+@settings(deadline=None)
+def test_a_batch_is_drafted_as_its_rows_are(
+    parts: list[np.ndarray], rows: list[tuple[list[int], list[int]]]
+) -> None:
+    draft = NgramDraft(Corpus.of(parts), random_trust(1), {EOS}, VOCABULARY, DraftConfig(most=9))
+    price = Price(np.stack([1 + np.arange(10) * 0.02 * (b + 1) for b in range(5)]).astype("f4"))
+    sessions = []
+    for prompt, answer in rows:
+        sessions.append(draft.open(Request("r", np.array(prompt, np.int32))))
+        sessions[-1].accept(answer, Proposal.nothing(), 0)
+    rooms = list(range(1, len(rows) + 1))
+    alone = Price(price.ms[len(rows) - 1 : len(rows)])
+    together = draft.propose_many(sessions, rooms, price)
+    for session, room, proposal in zip(sessions, rooms, together, strict=True):
+        single = session.propose(room, alone)
+        assert single.tokens.tolist() == proposal.tokens.tolist()
+        assert single.parents.tolist() == proposal.parents.tolist()
+        assert single.trust.tolist() == proposal.trust.tolist()
+    assert draft.propose_many([], [], price) == []
+
+
+@given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))
+def test_the_flattest_slope_ahead(steps: list[float]) -> None:
+    cost = np.cumsum([1.0, *steps])
+    for n, slope in enumerate(flattest(cost)[:-1]):
+        ahead = [(cost[m] - cost[n]) / (m - n) for m in range(n + 1, len(cost))]
+        assert slope == pytest.approx(min(ahead))
 
 
 @given(st.integers(1, 400), st.integers(1, 9), st.integers(0, 99))
@@ -129,20 +176,22 @@ def test_probing_finds_every_frequent_token(size: int, distinct: int, seed: int)
     text = np.full(2 * size, 9, np.int32)  # 9 x 9 y ...: what follows each 9
     text[1::2] = following
     array = np.arange(0, 2 * size, 2, dtype=np.int32)
-    tokens, counts = np.empty(kernels.TOP, np.int32), np.empty(kernels.TOP, np.int32)
-    found = kernels._top_of_match(text, array, 1, 0, size, tokens, counts)
+    tokens, counts = np.empty((2, matching.TOP), np.int32)
+    index = Corpus(text, array).index
+    for _ in range(2):  # looked up, then remembered
+        found = matching.top_of_match(index, 1, 0, size, tokens, counts)
     got = list(zip(tokens[:found].tolist(), counts[:found].tolist(), strict=True))
     assert got == reference.top(following.tolist())
     ids, exact = np.unique(following, return_counts=True)
-    frequent = ids[exact > size / kernels.PROBES]
+    frequent = ids[exact > size / matching.PROBES]
     met = reference.top(following.tolist())
-    assert set(frequent[: kernels.TOP]) <= {t for t, _ in met} or len(met) == kernels.TOP
+    assert set(frequent[: matching.TOP]) <= {t for t, _ in met} or len(met) == matching.TOP
 
 
 def test_the_published_rule_interpolates_longest_matches() -> None:
     parts = [np.array([1, 2, 3, 4, EOS], np.int32)] * 6 + [np.array([1, 2, 3, 5, EOS], np.int32)]
     draft = NgramDraft(
-        Corpus.of(parts), Trust.unknown(), {EOS}, VOCABULARY, DraftConfig.published()
+        Corpus.of(parts), trusts.unknown(), {EOS}, VOCABULARY, DraftConfig.published()
     )
     session = draft.open(Request("r", np.array([6, 3, 5, 0], np.int32)))
     session.accept([1, 2, 3], session.propose(1, Price.free()), 0)
@@ -165,7 +214,7 @@ def test_fuzzed_arrays_never_crash(
         np.array(data.draw(size), np.int32) if data.draw(st.booleans()) else corpus.text,
         np.array(data.draw(size), np.int32),
     )
-    draft = NgramDraft(broken, Trust.unknown(), {EOS}, VOCABULARY)
+    draft = NgramDraft(broken, trusts.unknown(), {EOS}, VOCABULARY)
     session = draft.open(Request("r", np.array(prompt, np.int32)))
     for _ in range(5):
         proposal = session.propose(8, Price.free())

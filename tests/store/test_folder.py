@@ -130,8 +130,12 @@ def test_nothing_else_is_replaced(tmp_path):
     (path / "notes.txt").write_text("x")
     refused(write_folder, path, filler(), match=r"holds notes\.txt")
     (path / "notes.txt").unlink()
-    edit(path, version=2)
-    refused(write_folder, path, filler(), match="version 2")
+    edit(path, version=3)
+    refused(write_folder, path, filler(), match="version 3")
+    edit(path, version=1)  # of an older tascel: to be built again
+    refused(open_folder, path, match="Build it again|built by tascel")
+    write_folder(path, filler())
+    open_folder(path)
 
 
 def test_strangers_that_appear_meanwhile_are_kept(tmp_path):
@@ -257,7 +261,7 @@ def test_not_a_bundle(tmp_path):
     ("changes", "match"),
     [
         ({"format": "zip"}, "is no tascel-bundle manifest"),
-        ({"version": 2, "unheard": 1}, "is version 2, this tascel reads up to 1"),
+        ({"version": 3, "unheard": 1}, "is version 3, this tascel reads 2"),
         ({"version": "1"}, "impossible version '1'"),
         ({"version": True}, "impossible version True"),
         ({"version": 0}, "impossible version 0"),

@@ -17,6 +17,7 @@ import numpy as np
 from tascel.decode.walk import trim, walk
 from tascel.draft.base import Draft, Proposal
 from tascel.draft.breaker import Breaker
+from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.types import SOURCES, Ids, Request
 
@@ -77,12 +78,15 @@ def follow(
 ) -> dict[str, list[Cost]]:
     """Let all walk along each answer before the next; who begins changes from one to the next.
 
-    Everybody has walked the first answer once before the clock counts. That request has the same id
-    as the first one, so what it taught a draft that learns from requests is replaced, not repeated.
+    Everybody has walked the first answer once before the clock counts. What that taught is undone:
+    ours forgets, and a draft that keeps answers by request sees the same request again.
     """
     names = list(entrants)
     for name in names:
-        _walk(entrants[name].draft, examples[0], "0", rules, None)
+        draft = entrants[name].draft
+        _walk(draft, examples[0], "0", rules, None)
+        if isinstance(draft, NgramDraft):
+            draft.forget()
     breakers = {n: Breaker(rules.price) if e.guarded else None for n, e in entrants.items()}
     costs: dict[str, list[Cost]] = {name: [] for name in names}
     for at, example in enumerate(examples):

@@ -15,7 +15,7 @@ import numpy as np
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft.base import Draft, Proposal
-from tascel.draft.kernels import SEPARATOR
+from tascel.draft.kernels.matching import SEPARATOR
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.errors import RequestError, TascelError

@@ -16,7 +16,7 @@ from tascel.draft.kernels.growing import Grown, Limits, Rows, grow
 from tascel.draft.kernels.learning import follow
 from tascel.draft.kernels.matching import MATCHES, SEPARATOR, advance
 from tascel.draft.kernels.mixing import GROUPS, SHARES, Mixer
-from tascel.draft.price import Price
+from tascel.draft.price import Price, flattest
 from tascel.draft.trust import Trust
 from tascel.types import Ids, Request
 
@@ -62,7 +62,8 @@ class DraftConfig:
 
 
 class NgramDraft:
-    """Drafts from a corpus and each request's own context. Shared by all requests."""
+    """Drafts from a corpus and each request's own context. Shared by all requests, from whose
+    answers `calibrated` goes on learning how far to trust what it finds."""
 
     def __init__(
         self,
@@ -130,11 +131,18 @@ class NgramDraft:
         session.propose(4, Price.free())
         session.accept([0], Proposal.nothing(), 0)
         session.close()
+        self.forget()
+
+    def forget(self) -> None:
+        """Trust as it was built: what requests taught it is dropped."""
+        self.mixer.drift[:] = 0.0
 
     def _limits(self, price: Price, pending: int, batch: int) -> Limits:
         config = self.config
         cost = price.curve(pending, config.most, batch)
-        return Limits(cost, config.priced, not config.trees, self._eos, self._vocab_size)
+        return Limits(
+            cost, flattest(cost), config.priced, not config.trees, self._eos, self._vocab_size
+        )
 
 
 class NgramSession:

@@ -43,3 +43,11 @@ class Price:
         width = np.arange(pending, pending + extra + 1)
         inside = row[np.minimum(width, len(row)) - 1]
         return inside + slope * np.maximum(0, width - len(row))
+
+
+def flattest(cost: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The least average slope of `cost` f64[N] from each entry to any later one; 0 for the last."""
+    ahead = np.arange(len(cost)) - np.arange(len(cost))[:, None]
+    rise = cost - cost[:, None]
+    slopes = np.where(ahead > 0, rise / np.maximum(ahead, 1), np.inf).min(axis=1)
+    return np.where(np.isfinite(slopes), slopes, 0.0)

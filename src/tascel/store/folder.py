@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.errors import BundleError
-from tascel.store.manifest import NAME, FileEntry, Manifest
+from tascel.store.manifest import NAME, VERSION, FileEntry, Manifest
 
 if sys.platform != "win32":
     import fcntl
@@ -75,10 +75,15 @@ def open_folder(path: str | Path) -> Manifest:
     """Read a bundle's manifest, and see that every file it lists is there in its full size.
 
     Raises:
-        BundleError: it is no bundle, or a damaged or newer one.
+        BundleError: it is no bundle, or a damaged, older or newer one.
     """
     folder = Path(path)
     manifest = Manifest.read(folder)
+    if manifest.version < VERSION:
+        raise BundleError(
+            f"{folder}: was built by tascel {manifest.tascel_version}, in a format of its own",
+            "Build it again with `tascel build`",
+        )
     for name, entry in manifest.files.items():
         try:
             found = (folder / name).stat()

@@ -15,7 +15,7 @@ from tascel.errors import BundleError
 
 NAME = "manifest.json"
 FORMAT = "tascel-bundle"
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +44,11 @@ class Manifest:
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     tascel_version: str = field(default_factory=lambda: package_version("tascel"))
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    version: int = VERSION
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
-        fields = {"format": FORMAT, "version": VERSION, **asdict(self)}
+        fields = {"format": FORMAT, **asdict(self)}
         return json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
 
     @staticmethod
@@ -82,11 +83,11 @@ class Manifest:
             raise _damaged(path, f"has the impossible version {version!r}")
         if version > VERSION:
             raise BundleError(
-                f"{path}: is version {version}, this tascel reads up to {VERSION}",
+                f"{path}: is version {version}, this tascel reads {VERSION}",
                 "Update with `pip install -U tascel`, or build the bundle again with this tascel",
             )
         try:
-            return _typed(fields)
+            return _typed({**fields, "version": version})
         except ValueError as reason:
             raise _damaged(path, str(reason)) from None
 
@@ -127,6 +128,7 @@ def _typed(fields: dict[str, Any]) -> Manifest:
         files={_name(k): _entry(k, v) for k, v in _value(fields, "files", dict).items()},
         tascel_version=_value(fields, "tascel_version", str),
         created=_value(fields, "created", str),
+        version=_value(fields, "version", int),
     )
 
 

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -29,9 +29,11 @@ LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
 
 class Limits(NamedTuple):
     """What a draft may cost and hold. `cost` f64[N + 1]: milliseconds of the pass with 0…N drafted
-    tokens; unless `priced` all N are offered. An id of `eos` is never continued."""
+    tokens; `slope` f64[N + 1]: the flattest average slope from each number to any larger one.
+    Unless `priced` all N are offered. An id of `eos` is never continued."""
 
     cost: NDArray[np.float64]
+    slope: NDArray[np.float64]
     priced: bool
     chain: bool
     eos: Ints
@@ -62,17 +64,17 @@ class Grown(NamedTuple):
 
 @njit(cache=True)
 def grow(
-    text, array, tops, steps,
-    rule, order, least, weight, trust, drift,
-    cost, priced, chain, eos, vocabulary,
-    matches, context, lengths, facts,
-    tokens, parents, trusts, sources, width,
+    text: Any, array: Any, tops: Any, steps: Any,
+    rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
+    cost: Any, slope: Any, priced: Any, chain: Any, eos: Any, vocabulary: Any,
+    matches: Any, context: Any, lengths: Any, facts: Any,
+    tokens: Any, parents: Any, trusts: Any, sources: Any, width: Any,
 ) -> None:  # fmt: skip
     """Draft for every row: `grow(*index, *mixer, *limits, *rows, *grown)`. The arguments are flat
     since numba needs three microseconds more to take them as tuples."""
     index = Index(text, array, tops, steps)
     mixer = Mixer(rule, order, least, weight, trust, drift)
-    limits = Limits(cost, priced, chain, eos, vocabulary)
+    limits = Limits(cost, slope, priced, chain, eos, vocabulary)
     out = Grown(tokens, parents, trusts, sources, width)
     for r in range(len(facts)):
         n_matches, first, length, room = facts[r]
@@ -142,7 +144,6 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
         n_matches_of[0] = len(matches)
         matches_of[0, : len(matches)] = matches
     occ_of[0, : len(occ)] = occ
-    flattest = _flattest(cost)
     nodes = 0
     expected, best, best_rate, score = 1.0, 0, 1.0 / cost[0], 0.0
     here, path = 0, 1.0  # slot 0 is the root, slot i + 1 the node i
@@ -173,7 +174,7 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
             break
         parent, new, path = w_parent[top], w_token[top], w_trust[top]
         # no later node is likelier than this one: would even `most` of its kind not pay?
-        if limits.priced and not _may_pay(expected, path, nodes, cost, flattest, best_rate):
+        if limits.priced and not _may_pay(expected, path, nodes, cost, limits.slope, best_rate):
             break
         w_trust[top] = -1.0
         out.tokens[r, nodes], out.parents[r, nodes] = new, parent - 1
@@ -193,8 +194,9 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
                     index, matches_of[parent], n_matches_of[parent], new, ORDERS, matches_of[here]
                 )
             else:
+                count = int(n_matches_of[parent])
                 n_matches_of[here] = advance(
-                    index, matches_of[parent], n_matches_of[parent], new, matches_of[here]
+                    index, matches_of[parent], count, new, matches_of[here]
                 )
             if mixer.rule == BEST:  # one match is followed to its end, no other joins
                 longer = n_matches_of[here] > 0 and n_matches_of[parent] > 0
@@ -207,22 +209,10 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
     return score
 
 
-@njit(cache=True)
-def _flattest(cost):
-    """f64[N + 1]: the least average slope of the cost from n nodes on to any larger number."""
-    most = len(cost) - 1
-    slope = np.zeros(most + 1)
-    for n in range(most):
-        slope[n] = cost[n + 1] - cost[n]
-        for more in range(n + 2, most + 1):
-            slope[n] = min(slope[n], (cost[more] - cost[n]) / (more - n))
-    return slope
-
-
 @njit(cache=True, inline="always")
-def _may_pay(expected, path, nodes, cost, flattest, best_rate):
+def _may_pay(expected, path, nodes, cost, slope, best_rate):
     """Whether nodes of probability `path`, at the flattest slope ahead, can beat the best rate."""
     most = len(cost) - 1
-    one = expected + path > best_rate * (cost[nodes] + flattest[nodes])
+    one = expected + path > best_rate * (cost[nodes] + slope[nodes])
     more = most - nodes
-    return one or expected + more * path > best_rate * (cost[nodes] + more * flattest[nodes])
+    return one or expected + more * path > best_rate * (cost[nodes] + more * slope[nodes])

@@ -9,7 +9,7 @@ leans on coarser ones.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import njit
@@ -88,7 +88,12 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
 
 @njit(cache=True)
 def learn(
-    seen: Seen, order: NDArray[np.int64], rate: float, decay: float, weights: Floats, squares: Floats
+    seen: Seen,
+    order: NDArray[np.int64],
+    rate: float,
+    decay: float,
+    weights: Floats,
+    squares: Floats,
 ) -> None:
     """One pass over positions in `order`. `weights` and `squares` f64[2, 4, CELLS]: evidence and
     escape at four levels, and the gradients' sums (Adagrad, Duchi et al. 2011); `decay` is L2."""
@@ -120,10 +125,11 @@ def learn(
 
 @njit(cache=True)
 def follow(
-    text, array, tops, steps,
-    rule, order, least, weight, trust, drift,
-    matches, n_matches, context, length, lengths, written, rate, fade,
-):  # fmt: skip
+    text: Any, array: Any, tops: Any, steps: Any,
+    rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
+    matches: Any, n_matches: int, context: Any, length: int, lengths: Any,
+    written: Any, rate: float, fade: float,
+) -> int:  # fmt: skip
     """Move on by the tokens `written` i32[n]: `follow(*index, *mixer, ...)`; returns how many
     matches there are then. Drift moves towards what came, at `rate`, while older moves `fade`."""
     index = Index(text, array, tops, steps)

@@ -23,8 +23,8 @@ ORDERS = 3  # corpus matches that give evidence: the longest, then each at least
 GROUPS = ORDERS + 2  # and two groups of context occurrences: the longest, then all others
 CANDIDATES = GROUPS * TOP
 # Least value of each bucket of the evidence tables: match length, occurrences, share of them.
-DEPTH_FLOORS = np.array([1, 2, 3, 4, 5, 7, 9, 13, 17, 33])
-COUNT_FLOORS = np.array([1, 2, 3, 5, 9, 33, 257])
+DEPTH_FLOORS = np.array([1, 2, 3, 4, 5, 7, 9, 13, 17, 33], np.int64)
+COUNT_FLOORS = np.array([1, 2, 3, 5, 9, 33, 257], np.int64)
 SHARE_FLOORS = np.array([0.0, 1e-9, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0])
 WHOLE = len(DEPTH_FLOORS)  # the depth bucket of a match from the answer's very start
 DEPTHS, COUNTS, SHARES = WHOLE + 1, len(COUNT_FLOORS), len(SHARE_FLOORS)
@@ -116,9 +116,7 @@ def _backoff(index, matches, n_matches, context, occ, n_occ, token, probability,
 
 
 @njit(cache=True)
-def _interpolate(
-    index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source
-):
+def _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
     """The longest corpus match of fewer than `order` tokens with an n-gram seen `least` times, and
     the longest context match, linearly interpolated with `weight` on the corpus (TASC-spec, Tsur
     et al. 2026; our reading)."""
@@ -185,9 +183,7 @@ def _place(token, known, wanted):
 
 
 @njit(cache=True)
-def _calibrated(
-    index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source
-):
+def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
     """Every match adds its evidence for each token, and against all that it names: a log-linear
     mixture whose weights were learned on held-out traces (see `learning`)."""
     cells = np.empty((CANDIDATES, GROUPS), np.int32)
