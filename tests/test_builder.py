@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -196,6 +198,57 @@ def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):
     assert "tascel build" in refused.value.remedy
 
 
+@pytest.mark.parametrize("damage", ["another", "broken", "none"])
+def test_a_bundle_drafts_without_its_tokenizer_and_says_when_it_is_not_its_own(
+    bundle, tmp_path, damage
+):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.path, folder)
+    file = folder / "tokenizer" / "tokenizer.json"
+    content = file.read_bytes()
+    if damage == "another":
+        other = json.loads(content)
+        ids = other["model"]["vocab"]
+        ids["a"], ids["b"] = ids["b"], ids["a"]
+        text = json.dumps(other)
+        file.write_text(text + " " * (len(content) - len(text)), encoding="utf-8")
+    else:
+        file.write_bytes(b" " * len(content) if damage == "broken" else content)
+    opened = Bundle.open(folder)
+    prompt = bundle.codec.prompt("light 3 in the den")
+    same = [b.draft().open(Request("r", prompt)) for b in (bundle, opened)]
+    from tascel.draft.price import Price
+
+    expected, found = (s.propose(32, Price.free()).tokens.tolist() for s in same)
+    assert expected == found
+    if damage == "none":
+        assert opened.codec is opened.codec
+        assert opened.codec.fingerprint == bundle.codec.fingerprint
+    else:
+        with pytest.raises(TascelError, match="tokenizer"):
+            _ = opened.codec
+
+
+def test_the_manifest_knows_what_the_codec_knows(bundle):
+    assert set(bundle.manifest.eos_ids) == bundle.codec.eos_ids
+    assert bundle.manifest.vocab_size == bundle.codec.vocab_size
+
+
+def test_the_first_proposal_loads_neither_tokenizer_nor_torch(bundle):
+    code = """
+import sys, numpy
+from tascel.bundle import Bundle
+from tascel.draft.price import Price
+from tascel.types import Request
+session = Bundle.open(sys.argv[1]).draft().open(Request("r", numpy.array([5], numpy.int32)))
+assert len(session.propose(8, Price.free()))
+print([m for m in ("torch", "transformers") if m in sys.modules])
+"""
+    arguments = [sys.executable, "-c", code, str(bundle.path)]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @given(st.data())
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -218,10 +271,11 @@ def test_truncated_or_changed_files_never_crash(bundle, tmp_path_factory, data):
         return
     from tascel.draft.price import Price
 
-    session = opened.draft().open(Request("r", opened.codec.prompt("light in the den")))
+    prompt = bundle.codec.prompt("light in the den")
+    session = opened.draft().open(Request("r", prompt))
     for _ in range(4):
         proposal = session.propose(8, Price.free())
-        assert (proposal.tokens < opened.codec.vocab_size).all()
+        assert (proposal.tokens < opened.manifest.vocab_size).all()
         session.accept(proposal.tokens[:2].tolist(), proposal, 2)
 
 

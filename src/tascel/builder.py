@@ -129,6 +129,8 @@ def build(
             model=public_command([str(model)])[0],
             weights=weights,
             tokenizer=codec.fingerprint,
+            vocab_size=codec.vocab_size,
+            eos_ids=tuple(sorted(codec.eos_ids)),
             counts=counts,
             command=public_command(command),
             segments=(bundles.SEGMENT,),
@@ -136,7 +138,7 @@ def build(
 
     write_folder(out, fill)
     _journal(out).unlink(missing_ok=True)
-    return Bundle.open(out)
+    return Bundle.open(out, codec)
 
 
 def of_split(traces: Iterable[Trace], split: str) -> Iterator[Trace]:

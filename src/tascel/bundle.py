@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,23 @@ SUMMARY = "SUMMARY.md"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Bundle:
-    """An opened bundle. Its arrays are mapped, not read: opening takes no time at any size."""
+    """An opened bundle. Its arrays are mapped, not read: opening takes no time at any size.
+
+    `given` is the codec it was opened for, None if it shall use its own.
+    """
 
     path: Path
     manifest: Manifest
-    codec: Codec
     corpus: Corpus
     trust: Trust
+    given: Codec | None = None
 
     @staticmethod
     def open(path: str | Path, codec: Codec | None = None) -> Bundle:
-        """Open the bundle at `path`, for the model whose `codec` is given (default: its own copy).
+        """Open the bundle at `path`, for the model whose `codec` is given (default: its own copy,
+        loaded when it is needed: drafting needs none).
 
         Raises:
             BundleError: missing, damaged, newer, or built with another tokenizer.
@@ -49,9 +54,7 @@ class Bundle:
 
     @staticmethod
     def _read(path: Path, manifest: Manifest, codec: Codec | None) -> Bundle:
-        if codec is None:
-            codec = Codec.from_pretrained(path / TOKENIZER)
-        if codec.fingerprint != manifest.tokenizer:
+        if codec is not None and codec.fingerprint != manifest.tokenizer:
             raise BundleError(
                 f"{path}: was built with the tokenizer of {manifest.model}, which writes other ids "
                 "than this model's",
@@ -64,13 +67,28 @@ class Bundle:
         array = map_array(folder / "array.npy", np.int32)
         if text.ndim != 1 or text.shape != array.shape:
             raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
-        return Bundle(path, manifest, codec, Corpus(text, array), _read_trust(path / TRUST))
+        return Bundle(path, manifest, Corpus(text, array), _read_trust(path / TRUST), codec)
+
+    @cached_property
+    def codec(self) -> Codec:
+        """The tokenizer that the bundle was opened for, else its own copy.
+
+        Raises:
+            BundleError, ModelError: its own copy is another tokenizer, or none.
+        """
+        if self.given is not None:
+            return self.given
+        codec = Codec.from_pretrained(self.path / TOKENIZER)
+        if codec.fingerprint != self.manifest.tokenizer:
+            raise BundleError(
+                f"{self.path}: its tokenizer is not the one it was built with", _REBUILD
+            )
+        return codec
 
     def draft(self, config: DraftConfig | None = None) -> NgramDraft:
         """The draft for requests of this task, kernels compiled."""
-        draft = NgramDraft(
-            self.corpus, self.trust, self.codec.eos_ids, self.codec.vocab_size, config
-        )
+        manifest = self.manifest
+        draft = NgramDraft(self.corpus, self.trust, manifest.eos_ids, manifest.vocab_size, config)
         draft.warm()
         return draft
 

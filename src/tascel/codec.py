@@ -36,6 +36,7 @@ class Codec:
 
     Attributes:
         eos_ids: every id that ends an answer.
+        vocab_size: ids run from 0 to one less; some tokenizers leave gaps.
         end_id: the id that ends the model's turn in its template; answers close with it.
         fingerprint: the same for two tokenizers that write the same ids, hex.
     """
@@ -56,8 +57,9 @@ class Codec:
             )
         self._render = render
         self._save = save
-        self.vocab_size = tokenizer.get_vocab_size(with_added_tokens=True)
-        self.fingerprint = _fingerprint(tokenizer)
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        self.vocab_size = 1 + max([*vocabulary.values(), *self.eos_ids])
+        self.fingerprint = _fingerprint(tokenizer, vocabulary)
         self._plain, self.end_id = self._closing()
 
     @staticmethod
@@ -252,8 +254,7 @@ def _ids(ids: Sequence[int]) -> Ids:
     return np.asarray(ids, np.int32)
 
 
-def _fingerprint(tokenizer: Tokenizer) -> str:
-    vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+def _fingerprint(tokenizer: Tokenizer, vocabulary: Mapping[str, int]) -> str:
     by_id = sorted((id_, token) for token, id_ in vocabulary.items())
     probe = tokenizer.encode(_PROBE, add_special_tokens=False).ids
     return hashlib.sha256(json.dumps([by_id, probe]).encode()).hexdigest()

@@ -27,6 +27,8 @@ ABOUT = Manifest(
     model="org/model",
     weights=None,
     tokenizer="f00d",
+    vocab_size=9,
+    eos_ids=(8,),
     counts={"traces": 3},
     command=("tascel", "build", "traces.jsonl"),
     segments=("0-a",),
@@ -73,10 +75,13 @@ def test_round_trip(tmp_path):
 @given(
     texts=st.lists(st.text(st.characters(codec="utf-8")), min_size=2, max_size=5),
     counts=st.dictionaries(st.text(st.characters(codec="utf-8")), st.integers(0, 2**70)),
+    eos=st.sets(st.integers(0, 2**31 - 1), min_size=1),
 )
-def test_any_manifest_round_trips(tmp_path_factory, texts, counts):
+def test_any_manifest_round_trips(tmp_path_factory, texts, counts, eos):
     path = tmp_path_factory.mktemp("any") / "b"
-    about = Manifest(texts[0], texts[1], texts[0], counts, tuple(texts), tuple(texts))
+    about = Manifest(
+        texts[0], texts[1], texts[0], 1 + max(eos), tuple(eos), counts, tuple(texts), tuple(texts)
+    )
     assert write_folder(path, lambda _: about) == open_folder(path) == about
 
 
@@ -268,6 +273,15 @@ def test_not_a_bundle(tmp_path):
         ({"unheard": 1}, "unknown key 'unheard'"),
         ({"model": None}, "'model' that is not a str"),
         ({"weights": 1}, "'weights' that is not a str"),
+        ({"vocab_size": 0}, "impossible 'vocab_size' 0"),
+        ({"vocab_size": True}, "impossible 'vocab_size' True"),
+        ({"vocab_size": 9.0}, r"impossible 'vocab_size' 9\.0"),
+        ({"vocab_size": 2**31 + 1}, "impossible 'vocab_size'"),
+        ({"vocab_size": 8}, "'eos_ids' that are not"),
+        ({"eos_ids": []}, "'eos_ids' that are not"),
+        ({"eos_ids": 8}, "'eos_ids' that are not"),
+        ({"eos_ids": [8, -1]}, "'eos_ids' that are not"),
+        ({"eos_ids": [True]}, "'eos_ids' that are not"),
         ({"counts": {"x": -1}}, "counts -1"),
         ({"counts": {"x": 1.0}}, r"counts 1\.0"),
         ({"counts": []}, "'counts' that is not a dict"),

@@ -7,11 +7,11 @@ from tascel.cli.console import out
 
 
 def check(bundle: options.Bundle) -> None:
-    """Verify every checksum of a bundle and that it opens."""
+    """Verify every checksum of a bundle and that it opens, its tokenizer too."""
     from tascel.bundle import Bundle
     from tascel.store.folder import check_folder
 
     manifest = check_folder(bundle)
-    Bundle.open(bundle)
+    _ = Bundle.open(bundle).codec
     size = sum(entry.bytes for entry in manifest.files.values())
     out.print(f"{bundle}: {len(manifest.files)} files, {size / 1e6:.1f} MB, all as written")

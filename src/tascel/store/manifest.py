@@ -16,6 +16,7 @@ from tascel.errors import BundleError
 NAME = "manifest.json"
 FORMAT = "tascel-bundle"
 VERSION = 2
+_MOST_IDS = 2**31  # an id is an i32
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +32,16 @@ class Manifest:
     """What a bundle is, where it comes from, and its files.
 
     `model` and `tokenizer` identify what it was built for: the model's id, the fingerprint of its
-    weights (None if unknown) and of its tokenizer. `segments` name the index parts in their order;
-    `files` maps relative paths to what must be found there.
+    weights (None if unknown) and of its tokenizer. `vocab_size` and `eos_ids`, the ids that end an
+    answer, are the tokenizer's. `segments` name the index parts in their order; `files` maps
+    relative paths to what must be found there.
     """
 
     model: str
     weights: str | None
     tokenizer: str
+    vocab_size: int
+    eos_ids: tuple[int, ...]
     counts: Mapping[str, int]
     command: tuple[str, ...]
     segments: tuple[str, ...]
@@ -118,10 +122,13 @@ def _typed(fields: dict[str, Any]) -> Manifest:
         raise ValueError(f"has the unknown key {unknown[0]!r}")
     if missing := sorted(wanted - set(fields)):
         raise ValueError(f"lacks the key {missing[0]!r}")
+    vocab_size = _vocab_size(fields["vocab_size"])
     return Manifest(
         model=_value(fields, "model", str),
         weights=None if fields["weights"] is None else _value(fields, "weights", str),
         tokenizer=_value(fields, "tokenizer", str),
+        vocab_size=vocab_size,
+        eos_ids=_eos_ids(fields["eos_ids"], vocab_size),
         counts={key: _count(value) for key, value in _value(fields, "counts", dict).items()},
         command=_texts(fields, "command"),
         segments=_texts(fields, "segments"),
@@ -143,6 +150,19 @@ def _texts(fields: dict[str, Any], key: str) -> tuple[str, ...]:
     if not all(isinstance(value, str) for value in values):
         raise ValueError(f"has a {key!r} that is not a list of texts")
     return tuple(values)
+
+
+def _vocab_size(value: Any) -> int:
+    if type(value) is not int or not 0 < value <= _MOST_IDS:
+        raise ValueError(f"has the impossible 'vocab_size' {value!r}")
+    return value
+
+
+def _eos_ids(value: Any, vocab_size: int) -> tuple[int, ...]:
+    ids = cast(list[Any], value) if isinstance(value, list) else []
+    if not ids or not all(type(id_) is int and 0 <= id_ < vocab_size for id_ in ids):
+        raise ValueError("has 'eos_ids' that are not a list of ids of the vocabulary")
+    return tuple(ids)
 
 
 def _count(value: Any) -> int:
