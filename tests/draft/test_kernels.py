@@ -48,7 +48,7 @@ def test_suffix_array_agrees_with_another_library() -> None:
 @given(outputs, st.lists(token, max_size=15))
 def test_matches_are_all_endings_that_occur(parts: list[np.ndarray], answer: list[int]) -> None:
     corpus = Corpus.of(parts)
-    state, spare = np.empty((2, matching.MATCHES, 3), np.int32)
+    state, spare = np.empty((2, matching.MATCHES, 3), np.int64)
     count = 0
     for id_ in [matching.SEPARATOR, *answer]:
         count = matching.advance(corpus.index, state, count, np.int32(id_), spare)
@@ -67,7 +67,7 @@ def test_context_lengths_grow_as_if_computed_afresh(prompt: list[int], answer: l
     whole = prompt + answer
     assert context.tokens[: context.length].tolist() == whole
     assert context.lengths[: context.length].tolist() == reference.lengths(whole)
-    occ = np.empty((matching.OCCURRENCES, 2), np.int32)
+    occ = np.empty((matching.OCCURRENCES, 2), np.int64)
     count = matching.occurrences(context.length, context.lengths, occ)
     assert [tuple(o) for o in occ[:count].tolist()] == reference.occurrences(whole)
 

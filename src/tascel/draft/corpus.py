@@ -34,8 +34,11 @@ class Corpus:
 
     @cached_property
     def index(self) -> Index:
-        """As the kernels take it."""
-        return Index.of(self.text, self.array)
+        """As the kernels take it: read-only like a mapped file, so that they compile once."""
+        views = self.text.view(), self.array.view()
+        for view in views:
+            view.flags.writeable = False
+        return Index.of(*views)
 
     def __len__(self) -> int:
         return len(self.text)
@@ -43,7 +46,7 @@ class Corpus:
     def holds(self, output: Ids) -> bool:
         """Whether this very output, from its start to its closing id, has been seen."""
         whole = [SEPARATOR, *output.tolist()]
-        matches, spare = np.empty((2, MATCHES, 3), np.int32)
+        matches, spare = np.empty((2, MATCHES, 3), np.int64)
         count = 0
         for token in whole:
             count = advance(self.index, matches, count, np.int32(token), spare)

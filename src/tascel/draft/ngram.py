@@ -98,7 +98,7 @@ class NgramDraft:
         if not sessions:
             return []
         contexts = [session.context for session in sessions]
-        facts = np.empty((len(sessions), 4), np.int32)
+        facts = np.empty((len(sessions), 4), np.int64)
         facts[:, 0] = [session.n_matches for session in sessions]
         facts[:, 2] = [context.length for context in contexts]
         facts[:, 1] = np.cumsum(facts[:, 2]) - facts[:, 2]
@@ -109,9 +109,25 @@ class NgramDraft:
             lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
             facts=facts,
         )
-        return self.grow(rows, self.limits(price, 1, len(sessions)))
+        return self.draft(rows, self.limits(price, 1, len(sessions)))
 
-    def grow(self, rows: Rows, limits: Limits) -> list[Proposal]:
+    def draft(self, rows: Rows, limits: Limits) -> list[Proposal]:
+        """One proposal for each row, by the configured rule."""
+        if self.config.rule == "best":
+            return [self._best(rows, fact, limits) for fact in range(len(rows.facts))]
+        return self._grow(rows, limits)
+
+    def _best(self, rows: Rows, r: int, limits: Limits) -> Proposal:
+        """Follow each match, and the context, on its own; the highest sum of trust wins
+        (SuffixDecoding, Oliaro et al. 2024)."""
+        count, first, length, room = rows.facts[r].tolist()
+        facts = np.array([*[(1, 0, 0, room)] * count, (0, first, length, room)], np.int64)
+        matches = np.zeros((count + 1, 1, 3), np.int64)
+        matches[:count, 0] = rows.matches[r, :count]
+        views = self._grow(rows._replace(matches=matches, facts=facts), limits)
+        return max(views, key=lambda proposal: float(proposal.trust.sum()))
+
+    def _grow(self, rows: Rows, limits: Limits) -> list[Proposal]:
         """One proposal for each row."""
         shape = (len(rows.facts), len(limits.cost) - 1)
         grown = Grown(
@@ -148,15 +164,15 @@ class NgramDraft:
 class NgramSession:
     """One request's place in the corpus and its context.
 
-    `matches` i32[MATCHES, 3], the first `n_matches` of them hold.
+    `matches` i64[MATCHES, 3], the first `n_matches` of them hold.
     """
 
     def __init__(self, draft: NgramDraft, prompt: Ids) -> None:
         self._draft = draft
         self.context = Context(prompt)
-        self.matches = np.empty((MATCHES, 3), np.int32)
-        self._facts = np.empty((1, 4), np.int32)
-        nothing = np.empty((0, 3), np.int32)  # the answer starts where past outputs start
+        self.matches = np.empty((MATCHES, 3), np.int64)
+        self._facts = np.empty((1, 4), np.int64)
+        nothing = np.empty((0, 3), np.int64)  # the answer starts where past outputs start
         self.n_matches = advance(draft.index, nothing, 0, np.int32(SEPARATOR), self.matches)
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
@@ -164,7 +180,7 @@ class NgramSession:
         context = self.context
         self._facts[0] = self.n_matches, 0, context.length, room
         rows = Rows(self.matches[None], context.tokens, context.lengths, self._facts)
-        return self._draft.grow(rows, self._draft.limits(price, pending, 1))[0]
+        return self._draft.draft(rows, self._draft.limits(price, pending, 1))[0]
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""

@@ -6,8 +6,19 @@ probabilities, `growing` into drafts, `learning` teaches mixing how far to belie
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar, cast
+
+from numba import njit
+
+F = TypeVar("F", bound=Callable[..., object])
+
+
+def kernel(function: F) -> F:
+    """Compile on first use, keep on disk, and divide by zero as numpy does."""
+    return cast(F, njit(cache=True, error_model="numpy")(function))
 
 
 def _drop_stale() -> None:

@@ -7,14 +7,15 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tascel.draft.kernels import kernel
 from tascel.draft.kernels.matching import (
     MATCHES,
     OCCURRENCES,
     Index,
     Ints,
+    Places,
     advance,
     advance_spread,
     follow,
@@ -41,14 +42,14 @@ class Limits(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The state of R requests. `matches` i32[R, MATCHES, 3]; `context` and `lengths` of all rows
-    joined; `facts` i32[R, 4]: how many matches a row has, where its context starts, how long that
+    """The state of R requests. `matches` i64[R, MATCHES, 3]; `context` and `lengths` of all rows
+    joined; `facts` i64[R, 4]: how many matches a row has, where its context starts, how long that
     is, and how deep a draft may go."""
 
-    matches: Ints
+    matches: Places
     context: Ints
     lengths: Ints
-    facts: Ints
+    facts: Places
 
 
 class Grown(NamedTuple):
@@ -62,7 +63,7 @@ class Grown(NamedTuple):
     width: Ints
 
 
-@njit(cache=True)
+@kernel
 def grow(
     text: Any, array: Any, tops: Any, steps: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
@@ -79,53 +80,23 @@ def grow(
     for r in range(len(facts)):
         n_matches, first, length, room = facts[r]
         past = context[first : first + length]
-        occ = np.empty((OCCURRENCES, 2), np.int32)
+        occ = np.empty((OCCURRENCES, 2), np.int64)
         n_occ = occurrences(length, lengths[first : first + length], occ)
         found = matches[r, :n_matches]
-        if rule == BEST:
-            _grow_best(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
-        else:
-            _grow(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
+        _grow(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
 
 
-@njit(cache=True)
-def _grow_best(index, mixer, limits, matches, context, occ, room, out, r):
-    """Follow each corpus match, and the longest in the context, on its own; keep the draft with the
-    highest sum of trust (SuffixDecoding, Oliaro et al. 2024)."""
-    most = len(limits.cost) - 1
-    spare = Grown(
-        np.empty((1, most), np.int32), np.empty((1, most), np.int16),
-        np.empty((1, most), np.float32), np.empty((1, most), np.uint8), np.empty(1, np.int32),
-    )  # fmt: skip
-    highest = -1.0
-    for view in range(len(matches) + 1):
-        only = matches[view : view + 1]
-        score = _grow(
-            index, mixer, limits, only, context, occ if view == len(matches) else occ[:0],
-            room, spare, 0,
-        )  # fmt: skip
-        if score > highest:
-            highest = score
-            n = spare.width[0]
-            out.width[r] = n
-            out.tokens[r, :n], out.parents[r, :n] = spare.tokens[0, :n], spare.parents[0, :n]
-            out.trust[r, :n], out.source[r, :n] = spare.trust[0, :n], spare.source[0, :n]
-
-
-@njit(cache=True)
+@kernel
 def _grow(index, mixer, limits, matches, context, occ, room, out, r):
-    """Grow row r's draft; returns the sum of its trust.
-
-    Of the best-first trees of 0…N nodes the one with the most expected tokens per millisecond is
-    offered.
-    """
+    """Grow row r's draft: of the best-first trees of 0…N nodes the one with the most expected
+    tokens per millisecond is offered."""
     cost = limits.cost
     most = len(cost) - 1
-    n_matches_of = np.empty(most + 1, np.int32)
+    n_matches_of = np.empty(most + 1, np.int64)
     carried = CARRIED if mixer.rule == CALIBRATED else MATCHES
-    matches_of = np.empty((most + 1, carried, 3), np.int32)
-    n_occ_of = np.empty(most + 1, np.int32)
-    occ_of = np.empty((most + 1, OCCURRENCES, 2), np.int32)
+    matches_of = np.empty((most + 1, carried, 3), np.int64)
+    n_occ_of = np.empty(most + 1, np.int64)
+    occ_of = np.empty((most + 1, OCCURRENCES, 2), np.int64)
     depth_of = np.empty(most + 1, np.int32)
     # candidates waiting to become nodes
     waiting = 0
@@ -142,10 +113,13 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
         n_matches_of[0] = spread(matches, len(matches), matches_of[0])
     else:
         n_matches_of[0] = len(matches)
-        matches_of[0, : len(matches)] = matches
-    occ_of[0, : len(occ)] = occ
+        for m in range(len(matches)):
+            for i in range(3):
+                matches_of[0, m, i] = matches[m, i]
+    for o in range(len(occ)):
+        occ_of[0, o, 0], occ_of[0, o, 1] = occ[o, 0], occ[o, 1]
     nodes = 0
-    expected, best, best_rate, score = 1.0, 0, 1.0 / cost[0], 0.0
+    expected, best, best_rate = 1.0, 0, 1.0 / cost[0]
     here, path = 0, 1.0  # slot 0 is the root, slot i + 1 the node i
     ended = False
     while nodes < most:
@@ -183,7 +157,7 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
         here = nodes
         expected += path
         if not limits.priced or expected / cost[nodes] > best_rate:
-            best, best_rate, score = nodes, expected / cost[nodes], expected - 1.0
+            best, best_rate = nodes, expected / cost[nodes]
         depth_of[here] = depth_of[parent] + 1
         ended = False
         for id_ in limits.eos:
@@ -194,9 +168,8 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
                     index, matches_of[parent], n_matches_of[parent], new, ORDERS, matches_of[here]
                 )
             else:
-                count = int(n_matches_of[parent])
                 n_matches_of[here] = advance(
-                    index, matches_of[parent], count, new, matches_of[here]
+                    index, matches_of[parent], n_matches_of[parent], new, matches_of[here]
                 )
             if mixer.rule == BEST:  # one match is followed to its end, no other joins
                 longer = n_matches_of[here] > 0 and n_matches_of[parent] > 0
@@ -206,10 +179,9 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
                 context, len(context), occ_of[parent], n_occ_of[parent], new, occ_of[here]
             )
     out.width[r] = best
-    return score
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _may_pay(expected, path, nodes, cost, slope, best_rate):
     """Whether nodes of probability `path`, at the flattest slope ahead, can beat the best rate."""
     most = len(cost) - 1

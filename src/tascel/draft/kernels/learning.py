@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tascel.draft.kernels import kernel
 from tascel.draft.kernels.matching import (
     MATCHES,
     OCCURRENCES,
@@ -54,7 +54,7 @@ class Seen(NamedTuple):
     right: NDArray[np.int16]
 
 
-@njit(cache=True)
+@kernel
 def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Ints) -> Seen:
     """Walk a held-out `output` whose prompt is the `context`; both grow on the way."""
     positions = len(output)
@@ -62,10 +62,10 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
     nothing = np.empty((positions, GROUPS), np.int16)
     start = np.zeros(positions + 1, np.int64)
     right = np.full(positions, -1, np.int16)
-    matches = np.empty((MATCHES, 3), np.int32)
-    swap = np.empty((MATCHES, 3), np.int32)
-    wide = np.empty((ORDERS, 3), np.int32)
-    occ = np.empty((OCCURRENCES, 2), np.int32)
+    matches = np.empty((MATCHES, 3), np.int64)
+    swap = np.empty((MATCHES, 3), np.int64)
+    wide = np.empty((ORDERS, 3), np.int64)
+    occ = np.empty((OCCURRENCES, 2), np.int64)
     token = np.empty(CANDIDATES, np.int32)
     found = np.empty((CANDIDATES, GROUPS), np.int32)
     none = np.empty(GROUPS, np.int32)
@@ -75,9 +75,11 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
         n_occ = occurrences(length, lengths, occ)
         n_wide = spread(matches, n_matches, wide)
         known = gather(index, wide, n_wide, context, occ, n_occ, token, found, none)
-        nothing[p] = none
+        for g in range(GROUPS):
+            nothing[p, g] = none[g]
         for i in range(known):
-            cells[start[p] + i] = found[i]
+            for g in range(GROUPS):
+                cells[start[p] + i, g] = found[i, g]
             if token[i] == output[p]:
                 right[p] = i
         start[p + 1] = start[p] + known
@@ -86,7 +88,7 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
     return Seen(cells[: start[positions]].copy(), nothing, start, right)
 
 
-@njit(cache=True)
+@kernel
 def learn(
     seen: Seen,
     order: NDArray[np.int64],
@@ -112,7 +114,8 @@ def learn(
                 cell = seen.cells[first + i, g]
                 trust[0, cell] = _sum(weights[0], cell)
         for i in range(known):
-            touched[i] = seen.cells[first + i]
+            for g in range(GROUPS):
+                touched[i, g] = seen.cells[first + i, g]
         none = weigh(trust, drift, known, touched, nothing, probability)
         for g in range(GROUPS):
             if nothing[g] < 0:
@@ -123,7 +126,7 @@ def learn(
             _step(weights[1], squares[1], nothing[g], none - (seen.right[p] < 0), rate, decay)
 
 
-@njit(cache=True)
+@kernel
 def follow(
     text: Any, array: Any, tops: Any, steps: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
@@ -134,21 +137,23 @@ def follow(
     matches there are then. Drift moves towards what came, at `rate`, while older moves `fade`."""
     index = Index(text, array, tops, steps)
     mixer = Mixer(rule, order, least, weight, trust, drift)
-    spare = np.empty((MATCHES, 3), np.int32)
+    spare = np.empty((MATCHES, 3), np.int64)
     for token in written:
         if rate > 0.0:
             _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade)
         n_matches = advance(index, matches, n_matches, token, spare)
-        matches[:n_matches] = spare[:n_matches]
+        for m in range(n_matches):
+            for i in range(3):
+                matches[m, i] = spare[m, i]
         length = extend_context(context, length, lengths, token)
     return n_matches
 
 
-@njit(cache=True)
+@kernel
 def _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade):
     """One gradient step on what `weigh` said of the `token` that came."""
-    wide = np.empty((ORDERS, 3), np.int32)
-    occ = np.empty((OCCURRENCES, 2), np.int32)
+    wide = np.empty((ORDERS, 3), np.int64)
+    occ = np.empty((OCCURRENCES, 2), np.int64)
     named = np.empty(CANDIDATES, np.int32)
     cells = np.empty((CANDIDATES, GROUPS), np.int32)
     nothing = np.empty(GROUPS, np.int32)
@@ -174,7 +179,7 @@ def _drift(index, mixer, matches, n_matches, context, length, lengths, token, ra
             drift[1, g, nothing[g] % SHARES] -= rate * (none - (not came))
 
 
-@njit(cache=True)
+@kernel
 def fold(weights: Floats, trust: NDArray[np.float32]) -> None:
     """The four levels summed up into f32[2, CELLS]."""
     for kind in range(2):
@@ -182,7 +187,7 @@ def fold(weights: Floats, trust: NDArray[np.float32]) -> None:
             trust[kind, cell] = _sum(weights[kind], cell)
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _levels(cell):
     """Where a cell's four weights stand."""
     cell = np.int64(cell)
@@ -198,13 +203,13 @@ def _levels(cell):
     )
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _sum(weights, cell):
     a, b, c, d = _levels(cell)
     return weights[0, a] + weights[1, b] + weights[2, c] + weights[3, d]
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _step(weights, squares, cell, error, rate, decay):
     if abs(error) < 1e-4:
         return

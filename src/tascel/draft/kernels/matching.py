@@ -16,10 +16,12 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tascel.draft.kernels import kernel
+
 Ints = NDArray[np.int32]
+Places = NDArray[np.int64]  # matches and occurrences: one kind of number compiles once
 
 SEPARATOR = -1
 END = -2  # sorts below every token: a suffix that ends is smaller than one that goes on
@@ -53,7 +55,7 @@ class Index(NamedTuple):
         return Index(text, array, tops, np.full((SLOTS, 6), -1, np.int32))
 
 
-@njit(cache=True, inline="always")
+@kernel
 def token_at(index, i, depth):
     """The token `depth` behind the start of suffix `i`, END where the text ends."""
     p = index.array[i] + depth
@@ -62,7 +64,7 @@ def token_at(index, i, depth):
     return index.text[p]
 
 
-@njit(cache=True)
+@kernel
 def _bound(index, lo, hi, depth, token, after):
     """First suffix in [lo, hi) whose token is >= `token` (> when `after`)."""
     while lo < hi:
@@ -75,7 +77,7 @@ def _bound(index, lo, hi, depth, token, after):
     return lo
 
 
-@njit(cache=True)
+@kernel
 def _run(index, lo, at, hi, depth, token):
     """Ends of the run of `token` around `at` in [lo, hi): gallops, since most runs are short."""
     jump = 1
@@ -92,7 +94,7 @@ def _run(index, lo, at, hi, depth, token):
     return first, _bound(index, last, min(hi, last + jump - 1), depth, token, True)
 
 
-@njit(cache=True)
+@kernel
 def _narrow(index, depth, lo, hi, token):
     """The part of a match that goes on with `token`."""
     if hi - lo == 1:
@@ -108,14 +110,14 @@ def _narrow(index, depth, lo, hi, token):
     return note[4], note[5]
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _slot(depth, lo, hi, token):
     return (lo * 31 + hi * 17 + depth * 7 + token) & (SLOTS - 1)
 
 
-@njit(cache=True)
-def advance(index: Index, matches: Ints, count: int, token: Any, out: Ints) -> int:
-    """Matches after one more `token`: `matches` i32[>=count, 3] to `out`; returns how many."""
+@kernel
+def advance(index: Index, matches: Places, count: Any, token: Any, out: Places) -> int:
+    """Matches after one more `token`: `matches` i64[>=count, 3] to `out`; returns how many."""
     kept = 0
     size = 0
     for m in range(count + 1):
@@ -134,8 +136,8 @@ def advance(index: Index, matches: Ints, count: int, token: Any, out: Ints) -> i
     return kept
 
 
-@njit(cache=True)
-def spread(matches: Ints, count: int, out: Ints) -> int:
+@kernel
+def spread(matches: Places, count: int, out: Places) -> int:
     """Of the matches the longest, then each at least twice as wide as the one before, at most
     len(out): what mixing looks at and a draft carries along."""
     kept = 0
@@ -145,13 +147,13 @@ def spread(matches: Ints, count: int, out: Ints) -> int:
         if kept == len(out):
             break
         if width >= 2 * size:
-            out[kept] = matches[m]
+            out[kept, 0], out[kept, 1], out[kept, 2] = matches[m, 0], matches[m, 1], matches[m, 2]
             size = width
             kept += 1
     return kept
 
 
-@njit(cache=True)
+@kernel
 def advance_spread(index, matches, count, token, enough, out):
     """As `advance` and `spread` in one. The token alone, whose match is the widest and slowest to
     find, joins only where fewer than `enough` others are left."""
@@ -174,7 +176,7 @@ def advance_spread(index, matches, count, token, enough, out):
     return kept
 
 
-@njit(cache=True)
+@kernel
 def top_of_match(index, depth, lo, hi, tokens, counts):
     """The most frequent next tokens of a match, up to TOP, most frequent first; how many."""
     if hi - lo <= WIDE:
@@ -183,12 +185,12 @@ def top_of_match(index, depth, lo, hi, tokens, counts):
     if note[0] != depth or note[1] != lo or note[2] != hi:
         note[0], note[1], note[2] = depth, lo, hi
         note[3] = probe(index, depth, lo, hi, note[4 : 4 + TOP], note[4 + TOP :])
-    tokens[:TOP] = note[4 : 4 + TOP]
-    counts[:TOP] = note[4 + TOP :]
-    return note[3]
+    for i in range(note[3]):
+        tokens[i], counts[i] = note[4 + i], note[4 + TOP + i]
+    return np.int64(note[3])
 
 
-@njit(cache=True)
+@kernel
 def probe(index, depth, lo, hi, tokens, counts):
     """As `top_of_match`, looked up.
 
@@ -208,7 +210,7 @@ def probe(index, depth, lo, hi, tokens, counts):
     return found
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _insert(tokens, counts, found, token, count):
     """Keep `tokens` sorted by count, at most TOP; earlier wins among equals."""
     place = found
@@ -223,7 +225,7 @@ def _insert(tokens, counts, found, token, count):
     return min(found + 1, TOP)
 
 
-@njit(cache=True)
+@kernel
 def extend_context(context: Ints, length: int, lengths: Ints, token: Any) -> int:
     """Append `token` at `length`; `lengths[i]` = how many tokens before i equal the last ones."""
     for i in range(length, 0, -1):
@@ -233,7 +235,7 @@ def extend_context(context: Ints, length: int, lengths: Ints, token: Any) -> int
     return length + 1
 
 
-@njit(cache=True)
+@kernel
 def match_context(context: Ints, length: int, lengths: Ints) -> None:
     """`lengths` of a whole context at once: the Z-algorithm, read backwards. Linear time."""
     lengths[0] = 0
@@ -249,9 +251,9 @@ def match_context(context: Ints, length: int, lengths: Ints) -> None:
             left, right = k, k + z
 
 
-@njit(cache=True)
-def occurrences(length: int, lengths: Ints, out: Ints) -> int:
-    """Occurrences of the context's own ending, longest first, then newest: i32[OCCURRENCES, 2]."""
+@kernel
+def occurrences(length: int, lengths: Ints, out: Places) -> int:
+    """Occurrences of the context's own ending, longest first, then newest: i64[OCCURRENCES, 2]."""
     longest = 0
     for i in range(1, length):
         longest = max(longest, lengths[i])
@@ -269,7 +271,7 @@ def occurrences(length: int, lengths: Ints, out: Ints) -> int:
     return count
 
 
-@njit(cache=True)
+@kernel
 def follow(context, length, occ, count, token, out):
     """Occurrences after one more drafted `token`."""
     kept = 0
@@ -281,7 +283,7 @@ def follow(context, length, occ, count, token, out):
     return kept
 
 
-@njit(cache=True)
+@kernel
 def top_of_context(context, occ, start, stop, tokens, counts):
     """The most frequent next tokens of occurrences [start, stop), newest first among equals."""
     found = 0

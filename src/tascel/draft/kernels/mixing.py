@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
+from tascel.draft.kernels import kernel
 from tascel.draft.kernels.matching import SEPARATOR, TOP, token_at, top_of_context, top_of_match
 
 INTERPOLATE, BACKOFF, BEST, LONGEST, CALIBRATED = range(5)
@@ -49,7 +49,7 @@ class Mixer(NamedTuple):
     drift: NDArray[np.float32]
 
 
-@njit(cache=True)
+@kernel
 def mix(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
     """Candidates for the next token by the mixer's rule; returns how many."""
     if mixer.rule == CALIBRATED:
@@ -68,7 +68,7 @@ def mix(index, mixer, matches, n_matches, context, occ, n_occ, token, probabilit
 # ---- rules of others
 
 
-@njit(cache=True)
+@kernel
 def _longest(index, matches, n_matches, context, occ, n_occ, token, probability, source):
     """The longer match alone, the context's unless the corpus' is longer by more than BIAS
     (SAM-decoding, Hu et al. 2024)."""
@@ -80,16 +80,17 @@ def _longest(index, matches, n_matches, context, occ, n_occ, token, probability,
             return 0
         total = matches[0, 2] - matches[0, 1]
         known = top_of_match(index, in_corpus, matches[0, 1], matches[0, 2], token, counts)
-        source[:known] = CORPUS
+        named = CORPUS
     else:
         ends, total = _at_least(occ, n_occ, in_context)
         known = top_of_context(context, ends, 0, total, token, counts)
-        source[:known] = CONTEXT
-    probability[:known] = counts[:known] / total
+        named = CONTEXT
+    for i in range(known):
+        probability[i], source[i] = counts[i] / total, named
     return known
 
 
-@njit(cache=True)
+@kernel
 def _backoff(index, matches, n_matches, context, occ, n_occ, token, probability, source):
     """The first n-gram, from four tokens down to one, that was seen often and surely enough: in
     the context, else, by stricter thresholds, in the corpus (llama.cpp's lookup)."""
@@ -115,7 +116,7 @@ def _backoff(index, matches, n_matches, context, occ, n_occ, token, probability,
     return 0
 
 
-@njit(cache=True)
+@kernel
 def _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
     """The longest corpus match of fewer than `order` tokens with an n-gram seen `least` times, and
     the longest context match, linearly interpolated with `weight` on the corpus (TASC-spec, Tsur
@@ -148,7 +149,7 @@ def _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, token, p
     return known
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _cut(matches, count, depth):
     """The match of just the last `depth` tokens: equal occurrences share one entry, so it is the
     last one at least as deep."""
@@ -158,19 +159,19 @@ def _cut(matches, count, depth):
     return m
 
 
-@njit(cache=True)
+@kernel
 def _at_least(occ, count, length):
     """The occurrences of at least `length` tokens, and how many."""
     kept = np.empty_like(occ)
     n = 0
     for o in range(count):
         if occ[o, 1] >= length:
-            kept[n] = occ[o]
+            kept[n, 0], kept[n, 1] = occ[o, 0], occ[o, 1]
             n += 1
     return kept, n
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _place(token, known, wanted):
     """Where `wanted` stands among the known tokens; `known` if nowhere."""
     place = 0
@@ -182,7 +183,7 @@ def _place(token, known, wanted):
 # ---- ours
 
 
-@njit(cache=True)
+@kernel
 def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
     """Every match adds its evidence for each token, and against all that it names: a log-linear
     mixture whose weights were learned on held-out traces (see `learning`)."""
@@ -202,7 +203,7 @@ def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, token, pr
     return known
 
 
-@njit(cache=True)
+@kernel
 def weigh(trust, drift, known, cells, nothing, probability):
     """Probability of each candidate into f64[known], and of none of them as the return value: a
     softmax over the evidence that the groups add up."""
@@ -228,7 +229,7 @@ def weigh(trust, drift, known, cells, nothing, probability):
     return none / total
 
 
-@njit(cache=True)
+@kernel
 def gather(index, matches, n_matches, context, occ, n_occ, token, cells, nothing):
     """The tokens that any group of matches names, up to CANDIDATES: `token` i32.
 
@@ -238,7 +239,8 @@ def gather(index, matches, n_matches, context, occ, n_occ, token, cells, nothing
     """
     tokens, counts = np.empty(TOP, np.int32), np.empty(TOP, np.int32)
     known = 0
-    nothing[:] = -1
+    for g in range(GROUPS):
+        nothing[g] = -1
     for group in range(min(n_matches, ORDERS)):
         depth, lo, hi = matches[group, 0], matches[group, 1], matches[group, 2]
         found = top_of_match(index, depth, lo, hi, tokens, counts)
@@ -263,11 +265,12 @@ def gather(index, matches, n_matches, context, occ, n_occ, token, cells, nothing
         start = stop
     for g in range(GROUPS):
         if nothing[g] < 0:
-            cells[:known, g] = -1
+            for i in range(known):
+                cells[i, g] = -1
     return known
 
 
-@njit(cache=True, inline="always")
+@kernel
 def _bucket(value, floors):
     b = len(floors) - 1
     while b > 0 and value < floors[b]:
@@ -275,7 +278,7 @@ def _bucket(value, floors):
     return b
 
 
-@njit(cache=True)
+@kernel
 def _name(group, depth, total, found, tokens, counts, known, token, cells, nothing):
     """Enter the tokens of one group; those it does not name get a share of 0."""
     row = ((group * DEPTHS + depth) * COUNTS + _bucket(total, COUNT_FLOORS)) * SHARES
