@@ -74,7 +74,9 @@ def test_a_seed_makes_sampling_repeatable_with_and_without_drafts(runner):
 def test_contenders_answer_alike_and_are_reported(runner, tmp_path):
     file = tmp_path / "prompts.jsonl"
     file.write_text("\n".join(json.dumps({"prompt": p, "split": "test"}) for p in PROMPTS))
-    wanted = requests(runner, prompts(str(file), "test", limit=3), max_tokens=16)
+    asked = requests(runner, prompts(str(file), "test", limit=3), max_tokens=16)
+    assert [trace.prompt_text for trace, _ in asked] == PROMPTS[:3]
+    wanted = [request for _, request in asked]
     names = ["none", "transformers", "prompt-lookup", "tasc-paper", "tascel"]
     watched = []
     rounds = interleave(contenders(runner, names, lambda name, chunk: watched.append(name)), wanted)

@@ -138,6 +138,58 @@ def test_a_models_own_answers_are_replayed(tascel, bundle, traces, toy_folder, t
     assert content["examples"] == 6
 
 
+def test_the_answers_of_a_bench_are_replayed_token_by_token_at_its_price(
+    tascel, bundle, traces, toy_folder, tmp_path
+):
+    from tascel.bench.answers import completed
+    from tascel.bench.prompts import prompts
+    from tascel.bundle import Bundle
+
+    own, benched, numbers = (tmp_path / name for name in ("own", "benched", "bench.json"))
+    short = ("--limit", 6, "--max-tokens", 12)
+    code, _, _ = tascel("generate", bundle, traces, "-m", toy_folder, "-o", own, *short)
+    assert code == 0
+    code, _, _ = tascel(
+        "bench", bundle, traces, "-m", toy_folder, *short, "--against", "none", "--answers",
+        benched, "--json", numbers,
+    )  # fmt: skip
+    assert code == 0
+    lines = [
+        [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+        for file in (own, benched)
+    ]
+    assert all(a.keys() == b.keys() for a, b in zip(*lines, strict=True))
+    for key in ("prompt", "group", "output", "finish_reason", "tokens", "ids"):
+        assert [line[key] for line in lines[0]] == [line[key] for line in lines[1]]
+    codec = Bundle.open(bundle).codec
+    known = completed(codec, prompts(str(traces), "test"), benched)
+    assert [example.output.tolist() for example in known] == [line["ids"] for line in lines[1]]
+    spelled_again = [codec.output(line["output"]).tolist() for line in lines[1]]
+    assert any(ids != line["ids"] for ids, line in zip(spelled_again, lines[1], strict=True))
+
+    kept = json.loads(numbers.read_text(encoding="utf-8"))["price_file"]
+    content, _ = replayed(
+        tascel, tmp_path, bundle, traces, "--completions", benched, "--price", kept
+    )  # fmt: skip
+    assert content["price_file"] == kept
+    assert content["tokens"] == sum(len(line["ids"]) - 1 for line in lines[1])
+
+
+def test_ids_that_do_not_spell_the_answer_are_refused(tascel, bundle, traces, tmp_path):
+    from tascel.bundle import Bundle
+
+    line = {"prompt": "den light 0", "output": "on"}
+    right = Bundle.open(bundle).codec.output("on, on").tolist()
+    for ids in ([], "on", [1.5], [-1], [2**40], [True], right[1:], None):
+        file = write(tmp_path / "answers.jsonl", [line | {"ids": ids}])
+        code, _, err = tascel("replay", bundle, traces, "--completions", file)
+        assert code == 1
+        assert "answers.jsonl:1: its ids" in err
+    write(tmp_path / "answers.jsonl", [line | {"ids": right}])  # it was stopped before a text
+    content, _ = replayed(tascel, tmp_path, bundle, traces, "--completions", file)
+    assert content["tokens"] == len(right) - 1
+
+
 def test_completions_answer_these_prompts(tascel, bundle, traces, tmp_path):
     def refused(*records):
         file = write(tmp_path / "answers.jsonl", records)

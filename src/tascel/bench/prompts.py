@@ -41,13 +41,13 @@ def requests(
     max_tokens: int = 256,
     sampling: Sampling | None = None,
     on_bad: Callable[[TascelError], None] | None = None,
-) -> list[Request]:
-    """Requests for all the prompts; with `on_bad` those that cannot be answered are left out.
+) -> list[tuple[Trace, Request]]:
+    """Each prompt with its request; with `on_bad` those that cannot be answered are left out.
 
     Raises:
         RequestError: a prompt is too long for the model or refused by its chat template.
     """
-    found: list[Request] = []
+    found: list[tuple[Trace, Request]] = []
     for number, trace in enumerate(traces, start=1):
         try:
             request = runner.request(trace.messages, trace.tools, sampling, max_tokens=max_tokens)
@@ -62,5 +62,5 @@ def requests(
                 raise
             on_bad(error)
         else:
-            found.append(request)
+            found.append((trace, request))
     return found

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tascel.bench import peers as rivals
+from tascel.bench.answers import completed
 from tascel.bench.bootstrap import interval
-from tascel.bench.examples import completed, examples
+from tascel.bench.examples import examples
 from tascel.bench.forced import Cost, Entrant, Rules, follow, speedup
 from tascel.bench.prompts import prompts
 from tascel.bench.tuning import tune as choose
@@ -57,8 +58,10 @@ def replay(
         split: use traces of this split, and those that name none.
         limit: use only the first so many.
         max_tokens: longer answers are cut there.
-        price: a file that `tascel profile` wrote; None takes `built_in_price`.
-        completions: a file that `tascel generate -o` wrote, with other answers to these prompts.
+        price: a file that `tascel profile` wrote, or the name of a kept one; None takes
+            `built_in_price`.
+        completions: a file that `tascel generate -o` or `bench --answers` wrote: other answers to
+            these prompts.
         chain: nobody drafts trees.
         tune: choose the peers' settings on a held-out tenth of the split "train" of `traces`.
         on_bad: hears what is malformed and left out; None stops at it.

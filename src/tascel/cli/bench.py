@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tascel.cli import options
 from tascel.cli.console import err, out, progress, rows_table, write_json
+from tascel.store.file import whole_file
+
+if TYPE_CHECKING:
+    from tascel.bench.contenders import Answer
+    from tascel.runner import Runner
+    from tascel.types import Trace
 
 
 def bench(
@@ -24,6 +32,10 @@ def bench(
     max_tokens: options.MaxTokens = 256,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    answers: Annotated[
+        Path | None,
+        typer.Option(help="JSONL file to write our answers to, as `tascel generate -o` does."),
+    ] = None,
     json: options.Json = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
@@ -44,18 +56,37 @@ def bench(
         )  # fmt: skip
         others = [name.strip() for name in against.split(",")]
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
-        wanted = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
+        asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
         rounds = interleave(
             contenders(runner, names),
-            wanted,
-            lambda done, _: show("answering side by side", done, len(wanted)),
+            [request for _, request in asked],
+            lambda done, _: show("answering side by side", done, len(asked)),
         )
     if bad.count:
         err.print(str(bad), markup=False)
     content = report(runner, rounds)
     write_json(json, content)
+    if answers is not None:
+        _write(answers, runner, [(t, r["tascel"]) for (t, _), r in zip(asked, rounds, strict=True)])
     out.print(rows_table(content["rows"], f"{content['examples']} prompts, {content['dtype']}"))
     unseen = content["unseen"]
     if 0 < unseen["examples"] < content["examples"]:
         title = f"the {unseen['examples']} of them whose answer does not stand in the bundle"
         out.print(rows_table(unseen["rows"], title))
+
+
+def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:
+    from tascel.bench.answers import line, spelled, written
+
+    with whole_file(path) as file:
+        for trace, answer in answers:
+            ended = answer.tokens[-1] in runner.engine.eos_ids
+            outcome = written(
+                spelled(runner.codec, answer.tokens[:-1] if ended else answer.tokens),
+                answer.tokens,
+                "stop" if ended else "length",
+                answer.steps,
+                answer.drafted,
+                answer.prefill_seconds + answer.decode_seconds,
+            )
+            file.write(line(trace, outcome))

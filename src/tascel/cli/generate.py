@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as jsonlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -118,15 +117,15 @@ class Run:
         A prompt that cannot be answered gets a line that says why, and does not stop the others.
         Lines go to `PATH.partial`, which becomes `path` at the end and stays if the run is stopped.
         """
+        from tascel.bench.answers import line
+
         partial = path.with_name(f"{path.name}.partial")
         path.parent.mkdir(parents=True, exist_ok=True)
         with progress() as show, partial.open("w", encoding="utf-8") as file:
             for done, trace in enumerate(self.traces, start=1):
-                record = {"prompt": trace.prompt_text, "task": trace.task, "group": trace.group}
-                record = {key: value for key, value in record.items() if value is not None}
                 completion = self._answer(trace, lambda text, source: None)
-                record |= {"error": self._why} if completion is None else _record(completion)
-                file.write(jsonlib.dumps(record, ensure_ascii=False) + "\n")
+                outcome = {"error": self._why} if completion is None else _outcome(completion)
+                file.write(line(trace, outcome))
                 file.flush()
                 show("answering", done, None)
         partial.replace(path)
@@ -179,13 +178,15 @@ class Run:
             sys.stdout.flush()
 
 
-def _record(completion: Completion) -> dict[str, Any]:
+def _outcome(completion: Completion) -> dict[str, Any]:
+    from tascel.bench.answers import written
+
     stats = completion.stats
-    return {
-        "output": completion.text,
-        "finish_reason": completion.finish_reason,
-        "tokens": len(completion.tokens),
-        "steps": stats.steps,
-        "drafted": dict(stats.accepted),
-        "seconds": round(stats.prefill_seconds + stats.decode_seconds, 4),
-    }
+    return written(
+        completion.text,
+        completion.tokens,
+        completion.finish_reason,
+        stats.steps,
+        stats.accepted,
+        stats.prefill_seconds + stats.decode_seconds,
+    )

@@ -31,14 +31,15 @@ def replay(
     price: Annotated[
         Path | None,
         typer.Option(
-            help="What a pass costs by width: a file of `tascel profile`. Default: SmolLM2-135M in "
-            "bfloat16 on 2 CPU cores, 40 ms a token."
+            help="What a pass costs by width: a file of `tascel profile`, or the name of one it "
+            "keeps. Default: SmolLM2-135M in bfloat16 on 2 CPU cores, 40 ms a token."
         ),
     ] = None,
     completions: Annotated[
         Path | None,
         typer.Option(
-            help="Replay a model's answers to the same prompts: a file of `tascel generate -o`."
+            help="Replay a model's answers to the same prompts: a file of `tascel generate -o` or "
+            "`tascel bench --answers`."
         ),
     ] = None,
     chain: Annotated[

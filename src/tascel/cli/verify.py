@@ -48,7 +48,8 @@ def verify(
         )  # fmt: skip
         sampling = Sampling(temperature=temperature, seed=seed)
         traces = read(prompts, split, limit, on_bad)
-        wanted = requests(runner, traces, max_tokens, sampling, on_bad)
+        asked = requests(runner, traces, max_tokens, sampling, on_bad)
+        wanted = [request for _, request in asked]
         report = run(runner, wanted, lambda done, total: show("comparing", done, total))
     if bad.count:
         err.print(str(bad), markup=False)

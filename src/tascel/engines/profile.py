@@ -48,7 +48,7 @@ class Setting:
     def file(self) -> Path:
         """Where this setting's price is kept, in the user's cache."""
         key = hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()
-        return cache_folder("prices") / f"{key[:16]}.json"
+        return _kept(f"{key[:16]}.json")
 
 
 def machine() -> str:
@@ -91,11 +91,13 @@ def price_of(
 
 
 def read_price(file: Path) -> Price:
-    """The price in `file`, as `tascel profile` keeps it.
+    """The price in `file`, as `tascel profile` keeps it; a bare name is looked for there, too.
 
     Raises:
         TascelError: it is not there, or holds no price.
     """
+    if not file.exists() and file.name == str(file):
+        file = _kept(file.name)
     points = _read(file)
     if points is None:
         what = "holds no price that can be used" if file.exists() else "no such file"
@@ -128,6 +130,10 @@ def measure(
         engine.close(row)
         progress(round_ + 1, ROUNDS)
     return {width: 1000 * median(seconds[1:]) for width, seconds in times.items()}
+
+
+def _kept(name: str) -> Path:
+    return cache_folder("prices") / name
 
 
 def _context(engine: Engine) -> int:
