@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,7 @@ from tascel.bench.forced import Entrant, Example, Rules, follow
 from tascel.bench.peers import (
     DEFAULTS,
     GRIDS,
+    VARIANTS,
     Peers,
     PromptLookup,
     SuffixDecoding,
@@ -22,7 +25,7 @@ from tascel.bench.replay import built_in_price
 from tascel.codec import Codec
 from tascel.draft.base import Proposal
 from tascel.draft.corpus import Corpus
-from tascel.draft.ngram import DraftConfig
+from tascel.draft.ngram import RULES, DraftConfig
 from tascel.draft.price import Price
 from tascel.errors import RequestError
 from tascel.types import SOURCES, Request
@@ -73,6 +76,21 @@ def test_the_two_tasc_peers_are_our_draft_with_their_settings(bundle):
     tuned = peers.make("tasc-tuned", DEFAULTS["tasc-tuned"]).config
     assert (tuned.rule, tuned.trees) == ("interpolate", False)
     assert {name: getattr(tuned, name) for name in DEFAULTS["tasc-tuned"]} == DEFAULTS["tasc-tuned"]
+
+
+def test_the_variants_of_our_draft_differ_from_it_in_one_thing(bundle):
+    check(VARIANTS)
+    for chain in (False, True):
+        peers = Peers(bundle, chain)
+        ours = DraftConfig(trees=not chain)
+        made = {name: peers.make(name, settings).config for name, settings in VARIANTS.items()}
+        assert made["chain"] == DraftConfig(trees=False)
+        assert {config.rule for config in made.values()} == set(RULES)
+        for name, config in made.items():
+            changed = {
+                f.name for f in fields(config) if getattr(config, f.name) != getattr(ours, f.name)
+            }
+            assert changed <= VARIANTS[name].keys()
 
 
 def test_a_corpus_gives_its_outputs_back():

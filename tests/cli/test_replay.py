@@ -104,6 +104,17 @@ def test_what_runs_by_default_needs_nothing_that_may_be_missing(
     assert "pip install --no-deps arctic-inference==0.3.0" in err
 
 
+def test_variants_of_our_draft_are_replayed_beside_it(tascel, bundle, traces, tmp_path):
+    content, _ = replayed(
+        tascel, tmp_path, bundle, traces, "--against", "chain,rule:longest", "--limit", 4, "--tune"
+    )  # fmt: skip
+    chain, longest, ours = content["drafts"]
+    assert chain["settings"] == {"trees": False}
+    assert longest["settings"] == {"rule": "longest"}
+    assert (ours["name"], ours["settings"]) == ("tascel", {})
+    assert min(row["speedup_estimate"] for row in content["drafts"]) > 1
+
+
 def test_tuning_looks_at_training_traces_only(tascel, bundle, traces, tmp_path, monkeypatch):
     from tascel.bench import peers, tuning
 

@@ -1,11 +1,13 @@
 """The peers as drafts: the real packages behind our protocol, so that replay treats all alike.
 
-Knows what each is called, its settings as it ships, and which others are worth trying.
+Knows what each is called, its settings as it ships, and which others are worth trying; and the
+variants of our own draft that are compared with it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from itertools import product
 from typing import Any
@@ -66,6 +68,13 @@ GRIDS: Mapping[str, Sequence[Settings]] = {
     ),
     "tasc-tuned": _grid(least=(1,), order=(6, 12, 24), most=(6, 8, 16), weight=(0.5, 0.75)),
 }
+#: Our own draft with one thing changed: another mixing rule, or chains only.
+VARIANTS: Mapping[str, Settings] = {
+    "rule:interpolate": {"rule": "interpolate"},
+    "rule:interpolate-24": {"rule": "interpolate", "order": 24, "least": 1},
+    **{f"rule:{rule}": {"rule": rule} for rule in ("backoff", "best", "longest")},
+    "chain": {"trees": False},
+}
 
 
 class Peers:
@@ -76,7 +85,7 @@ class Peers:
         self._warm: dict[int, Any] = {}
 
     def make(self, name: str, settings: Settings) -> Draft:
-        """The peer called `name`; settings as in `DEFAULTS` and `GRIDS`.
+        """The peer or variant called `name`; settings as in `DEFAULTS`, `GRIDS` and `VARIANTS`.
 
         Raises:
             RequestError: nobody has that name.
@@ -88,6 +97,9 @@ class Peers:
             return self._bundle.draft(DraftConfig.published())
         if name == "tasc-tuned":
             return self._bundle.draft(DraftConfig(rule="interpolate", trees=False, **settings))
+        if name in VARIANTS:
+            config = DraftConfig(**settings)
+            return self._bundle.draft(replace(config, trees=config.trees and not self._chain))
         check([name])
         options = dict(settings)
         depth: int = options.pop("max_tree_depth")
@@ -102,14 +114,15 @@ class Peers:
 
 
 def check(names: Iterable[str]) -> None:
-    """See that every name is a peer's.
+    """See that every name is a peer's or a variant's.
 
     Raises:
         RequestError: one is not.
     """
+    known = [*DEFAULTS, *VARIANTS]
     for name in names:
-        if name not in DEFAULTS:
-            raise RequestError(f"there is no peer {name!r}", f"Choose of {', '.join(DEFAULTS)}")
+        if name not in known:
+            raise RequestError(f"there is no peer {name!r}", f"Choose of {', '.join(known)}")
 
 
 # Prompt lookup

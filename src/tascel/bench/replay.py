@@ -11,7 +11,7 @@ from tascel.bench import peers as rivals
 from tascel.bench.answers import completed
 from tascel.bench.bootstrap import interval
 from tascel.bench.examples import examples
-from tascel.bench.forced import Cost, Entrant, Rules, follow, speedup
+from tascel.bench.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.bench.prompts import prompts
 from tascel.bench.tuning import tune as choose
 from tascel.builder import Progress, silent
@@ -54,7 +54,7 @@ def replay(
     Args:
         bundle: a bundle or its folder. Its own tokenizer is used.
         traces: files that `read_traces` takes.
-        against: peers, see `bench.peers.DEFAULTS`.
+        against: peers and variants of ours, see `DEFAULTS` and `VARIANTS` in `bench.peers`.
         split: use traces of this split, and those that name none.
         limit: use only the first so many.
         max_tokens: longer answers are cut there.
@@ -76,6 +76,8 @@ def replay(
     """
     names = [*dict.fromkeys(name for name in against if name != "tascel")]
     rivals.check(names)
+    settings = {**rivals.DEFAULTS, **rivals.VARIANTS}
+    settings = {name: settings[name] for name in names}
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     codec = opened.codec
     cost = built_in_price() if price is None else read_price(Path(price))
@@ -87,19 +89,29 @@ def replay(
         known = examples(codec, rows, on_bad)
     else:
         known = completed(codec, rows, completions, on_bad)
-    settings = {name: rivals.DEFAULTS[name] for name in names}
     if tune:
         again = read_traces(traces, skip_bad=on_bad is not None)
         quiet = None if on_bad is None else BadLines().add  # it has been heard of already
         settings |= choose(names, opened, again, rules, quiet, progress)
-    peers = rivals.Peers(opened, chain)
-    entrants: dict[str, Entrant] = {}
-    for done, name in enumerate(names):
-        progress("getting ready", done + 1, len(names))
-        entrants[name] = Entrant(peers.make(name, settings[name]))
-    entrants["tascel"] = Entrant(opened.draft(DraftConfig(trees=not chain)), guarded=True)
-    costs = follow(entrants, known, rules, lambda n, of: progress("replaying", n, of))
+    costs = compare(opened, known, settings, rules, progress)
     return report(costs, rules, BUILT_IN if price is None else Path(price).name, settings)
+
+
+def compare(
+    bundle: Bundle,
+    known: Sequence[Example],
+    settings: Mapping[str, rivals.Settings],
+    rules: Rules,
+    progress: Progress = silent,
+) -> dict[str, list[Cost]]:
+    """What each peer or variant in `settings` and then "tascel" make of the `known` answers."""
+    peers = rivals.Peers(bundle, chain=not rules.trees)
+    entrants: dict[str, Entrant] = {}
+    for done, (name, chosen) in enumerate(settings.items(), start=1):
+        progress("getting ready", done, len(settings))
+        entrants[name] = Entrant(peers.make(name, chosen), guarded=name in rivals.VARIANTS)
+    entrants["tascel"] = Entrant(bundle.draft(DraftConfig(trees=rules.trees)), guarded=True)
+    return follow(entrants, known, rules, lambda n, of: progress("replaying", n, of))
 
 
 def _heard(traces: Iterable[Trace], progress: Progress) -> Iterator[Trace]:

@@ -20,9 +20,10 @@ def replay(
     against: Annotated[
         str,
         typer.Option(
-            help="Of prompt-lookup, suffix-cold, suffix-warm, tasc-paper, tasc-tuned; with commas "
-            "between. The two suffix trees need arctic-inference, which is not installed with "
-            "tascel; the default needs nothing more."
+            help="Of prompt-lookup, suffix-cold, suffix-warm, tasc-paper, tasc-tuned, and variants "
+            "of our own: chain, rule:interpolate, rule:interpolate-24, rule:backoff, rule:best, "
+            "rule:longest; with commas between. The two suffix trees need arctic-inference, which "
+            "is not installed with tascel; the default needs nothing more."
         ),
     ] = "prompt-lookup,tasc-paper,tasc-tuned",
     limit: options.Limit = None,

@@ -1,0 +1,124 @@
+"""What would drafts save on each of several tasks? Replayed on known answers, with no model run.
+
+    python benchmarks/replay.py FOLDER --model M --json results/replay.json
+
+FOLDER holds one TASK.jsonl of traces for each task. A bundle is built of its training traces, and
+every peer's settings are chosen on a tenth of them, held out by group; the defaults are among those
+tried. Then all walk along at most LIMIT answers of `--split`, drawn at random. `--split tenth`
+leaves the other splits closed: one tenth of the training traces is replayed, and everything else
+is done with the nine others.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import geometric_mean
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tascel.bench.examples import examples
+from tascel.bench.forced import Rules
+from tascel.bench.peers import DEFAULTS, VARIANTS
+from tascel.bench.replay import BUILT_IN, built_in_price, compare, report
+from tascel.bench.tuning import PARTS, tune
+from tascel.builder import Progress, build
+from tascel.cli.console import out, plain_table, progress
+from tascel.engines.profile import read_price
+from tascel.store.file import whole_file
+from tascel.traces.folds import folds, groups
+from tascel.traces.read import BadLines, read_traces
+from tascel.types import Trace
+
+TASKS = (
+    "home_assistant", "snips", "function_calls", "azure_cli", "sql_advising", "service_calls",
+    "nl2bash",
+)  # fmt: skip
+#: Whom our draft is compared with, answer by answer.
+RIVALS = ("suffix-warm", "tasc-paper")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", required=True, help="whose tokenizer and template are used")
+    parser.add_argument("--tasks", nargs="+", default=TASKS)
+    parser.add_argument("--split", default="test")
+    parser.add_argument("--limit", type=int, default=200, help="answers a task")
+    parser.add_argument("--max-tokens", type=int, default=512)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--price", type=Path, help="a file of `tascel profile`")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    found: dict[str, Any] = {}
+    for task in args.tasks:
+        with progress() as show:
+            found[task] = replayed(args.folder / f"{task}.jsonl", args, show)
+        out.print(table({task: found[task]}))
+    if len(found) > 1:
+        out.print(table(found))
+    out.print(ratios(found))
+    if args.json:
+        chosen = {"model": Path(args.model).name, "split": args.split, "limit": args.limit}
+        chosen |= {"max_tokens": args.max_tokens, "seed": args.seed, "variants": VARIANTS}
+        with whole_file(args.json) as file:
+            file.write(json.dumps({"settings": chosen, "tasks": found}, indent=1) + "\n")
+
+
+def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, Any]:
+    """One task: the document of `tascel replay`, and of how many traces it comes."""
+    learned, asked = divided([*read_traces(file)], args.split)
+    drawn = np.random.default_rng(args.seed).permutation(len(asked))[: args.limit]
+    price = built_in_price() if args.price is None else read_price(args.price)
+    bad = BadLines()
+    with TemporaryDirectory() as folder:
+        bundle = build(learned, args.model, Path(folder) / "bundle", progress=show)
+        rules = Rules(price, bundle.manifest.vocab_size, max_tokens=args.max_tokens)
+        tuned = tune([*DEFAULTS], bundle, learned, rules, bad.add, show)
+        settings = {**DEFAULTS, **tuned, **VARIANTS}
+        known = examples(bundle.codec, [asked[at] for at in drawn], bad.add)
+        costs = compare(bundle, known, settings, rules, show)
+    content = report(costs, rules, BUILT_IN if args.price is None else args.price.name, settings)
+    return {**content, "learned": len(learned), "asked": len(asked), "refused": bad.count}
+
+
+def divided(traces: list[Trace], split: str) -> tuple[list[Trace], list[Trace]]:
+    """What is learned from, and what may be replayed."""
+    train = [trace for trace in traces if trace.split == "train"]
+    if split != "tenth":
+        return train, [trace for trace in traces if trace.split == split]
+    held = folds(groups(train), PARTS) == 0
+    pairs = [*zip(train, held, strict=True)]
+    return [trace for trace, out in pairs if not out], [trace for trace, out in pairs if out]
+
+
+def table(found: Mapping[str, Any]) -> Table:
+    """The estimated speed-up of every draft on every task."""
+    made = plain_table("estimated speed-up", [*found, "mean"])
+    rows = {task: {row["name"]: row for row in found[task]["drafts"]} for task in found}
+    for name in rows[next(iter(rows))]:
+        speedups = [rows[task][name]["speedup_estimate"] for task in rows]
+        cells = [f"{x:.2f}×" for x in [*speedups, geometric_mean(speedups)]]
+        made.add_row(name, *cells)
+    return made
+
+
+def ratios(found: Mapping[str, Any]) -> Table:
+    """How many times faster than each rival ours is, with 95 % intervals."""
+    made = plain_table("tascel is faster by", [*found, "mean"])
+    for name in RIVALS:
+        rows = [next(r for r in found[task]["drafts"] if r["name"] == name) for task in found]
+        over = [row["tascel_over_this"] for row in rows]
+        spans = ["{:.2f}–{:.2f}".format(*row["interval_against_tascel"]) for row in rows]
+        cells = [f"{x:.2f}×\n{span}" for x, span in zip(over, spans, strict=True)]
+        made.add_row(name, *cells, f"{geometric_mean(over):.2f}×")
+    return made
+
+
+if __name__ == "__main__":
+    main()
