@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels.growing import Grown, Limits, Rows, grow
+from tascel.draft.kernels.growing import Limits, Rows, grow
 from tascel.draft.kernels.learning import follow
 from tascel.draft.kernels.matching import MATCHES, SEPARATOR, advance
 from tascel.draft.kernels.mixing import GROUPS, SHARES, Mixer
@@ -80,6 +80,7 @@ class NgramDraft:
             trust, np.zeros((2, GROUPS, SHARES), np.float32),
         )  # fmt: skip
         self.rate = RATE if config.rule == "calibrated" else 0.0
+        self.known: tuple[Any, ...] = (*self.index, *self.mixer)
         self._eos = np.array(sorted(eos_ids), np.int32)
         self._vocab_size = vocab_size
         self.limits = lru_cache(maxsize=64)(self._limits)
@@ -130,14 +131,13 @@ class NgramDraft:
     def _grow(self, rows: Rows, limits: Limits) -> list[Proposal]:
         """One proposal for each row."""
         shape = (len(rows.facts), len(limits.cost) - 1)
-        grown = Grown(
-            np.empty(shape, np.int32), np.empty(shape, np.int16), np.empty(shape, np.float32),
-            np.empty(shape, np.uint8), np.empty(shape[0], np.int32),
-        )  # fmt: skip
-        grow(*self.index, *self.mixer, *limits, *rows, *grown)
+        tokens, parents = np.empty(shape, np.int32), np.empty(shape, np.int16)
+        trust, source = np.empty(shape, np.float32), np.empty(shape, np.uint8)
+        width = np.empty(shape[0], np.int32)
+        grow(*self.known, *limits, *rows, tokens, parents, trust, source, width)
         return [
-            Proposal(tokens[:width], parents[:width], trust[:width], source[:width])
-            for tokens, parents, trust, source, width in zip(*grown, strict=True)
+            Proposal(tokens[r, :w], parents[r, :w], trust[r, :w], source[r, :w])
+            for r, w in enumerate(width.tolist())
         ]
 
     def warm(self) -> None:
@@ -171,15 +171,17 @@ class NgramSession:
         self._draft = draft
         self.context = Context(prompt)
         self.matches = np.empty((MATCHES, 3), np.int64)
-        self._facts = np.empty((1, 4), np.int64)
+        self._only = self.matches[None]
+        self._facts = np.zeros((1, 4), np.int64)
         nothing = np.empty((0, 3), np.int64)  # the answer starts where past outputs start
         self.n_matches = advance(draft.index, nothing, 0, np.int32(SEPARATOR), self.matches)
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
         """Draft at most `room` tokens deep, as much as pays at `price`."""
         context = self.context
-        self._facts[0] = self.n_matches, 0, context.length, room
-        rows = Rows(self.matches[None], context.tokens, context.lengths, self._facts)
+        facts = self._facts
+        facts[0, 0], facts[0, 2], facts[0, 3] = self.n_matches, context.length, room
+        rows = Rows(self._only, context.tokens, context.lengths, facts)
         return self._draft.draft(rows, self._draft.limits(price, pending, 1))[0]
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
@@ -187,7 +189,7 @@ class NgramSession:
         draft, context = self._draft, self.context
         context.reserve(len(tokens))
         self.n_matches = follow(
-            *draft.index, *draft.mixer, self.matches, self.n_matches,
+            *draft.known, self.matches, self.n_matches,
             context.tokens, context.length, context.lengths,
             np.asarray(tokens, np.int32), draft.rate, FADE,
         )  # fmt: skip

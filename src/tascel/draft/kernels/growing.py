@@ -22,7 +22,15 @@ from tascel.draft.kernels.matching import (
     occurrences,
     spread,
 )
-from tascel.draft.kernels.mixing import BEST, CALIBRATED, CANDIDATES, ORDERS, Mixer, mix
+from tascel.draft.kernels.mixing import (
+    BEST,
+    CALIBRATED,
+    CANDIDATES,
+    ORDERS,
+    Mixer,
+    candidates,
+    mix,
+)
 
 CARRIED = 5  # matches that a drafted node carries along for `calibrated`
 LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
@@ -104,9 +112,8 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
     w_parent = np.empty((most + 1) * CANDIDATES, np.int32)
     w_trust = np.empty((most + 1) * CANDIDATES, np.float64)
     w_source = np.empty((most + 1) * CANDIDATES, np.uint8)
-    token = np.empty(CANDIDATES, np.int32)
-    probability = np.empty(CANDIDATES, np.float64)
-    source = np.empty(CANDIDATES, np.uint8)
+    found = candidates()
+    token, probability, source = found.token, found.probability, found.source
 
     n_occ_of[0], depth_of[0] = len(occ), 0
     if mixer.rule == CALIBRATED:
@@ -126,7 +133,7 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
         if depth_of[here] < room and not ended:
             known = mix(
                 index, mixer, matches_of[here], n_matches_of[here], context,
-                occ_of[here], n_occ_of[here], token, probability, source,
+                occ_of[here], n_occ_of[here], found,
             )  # fmt: skip
             if limits.chain:
                 waiting = 0

@@ -35,6 +35,7 @@ from tascel.draft.kernels.mixing import (
     ORDERS,
     SHARES,
     Mixer,
+    candidates,
     gather,
     weigh,
 )
@@ -66,21 +67,19 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
     swap = np.empty((MATCHES, 3), np.int64)
     wide = np.empty((ORDERS, 3), np.int64)
     occ = np.empty((OCCURRENCES, 2), np.int64)
-    token = np.empty(CANDIDATES, np.int32)
-    found = np.empty((CANDIDATES, GROUPS), np.int32)
-    none = np.empty(GROUPS, np.int32)
+    out = candidates()
     n_matches = advance(index, matches, 0, SEPARATOR, swap)
     for p in range(positions):
         matches, swap = swap, matches
         n_occ = occurrences(length, lengths, occ)
         n_wide = spread(matches, n_matches, wide)
-        known = gather(index, wide, n_wide, context, occ, n_occ, token, found, none)
+        known = gather(index, wide, n_wide, context, occ, n_occ, out)
         for g in range(GROUPS):
-            nothing[p, g] = none[g]
+            nothing[p, g] = out.nothing[g]
         for i in range(known):
             for g in range(GROUPS):
-                cells[start[p] + i, g] = found[i, g]
-            if token[i] == output[p]:
+                cells[start[p] + i, g] = out.cells[i, g]
+            if out.token[i] == output[p]:
                 right[p] = i
         start[p + 1] = start[p] + known
         n_matches = advance(index, matches, n_matches, output[p], swap)
@@ -100,13 +99,13 @@ def learn(
     """One pass over positions in `order`. `weights` and `squares` f64[2, 4, CELLS]: evidence and
     escape at four levels, and the gradients' sums (Adagrad, Duchi et al. 2011); `decay` is L2."""
     trust = np.empty((2, CELLS), np.float32)
-    probability = np.empty(CANDIDATES, np.float64)
     drift = np.zeros((2, GROUPS, SHARES), np.float32)
-    touched = np.zeros((CANDIDATES, GROUPS), np.int32)
+    out = candidates()
     for p in order:
         first, known = seen.start[p], seen.start[p + 1] - seen.start[p]
-        nothing = seen.nothing[p]
+        nothing = out.nothing
         for g in range(GROUPS):
+            nothing[g] = seen.nothing[p, g]
             if nothing[g] < 0:
                 continue
             trust[1, nothing[g]] = _sum(weights[1], nothing[g])
@@ -115,14 +114,14 @@ def learn(
                 trust[0, cell] = _sum(weights[0], cell)
         for i in range(known):
             for g in range(GROUPS):
-                touched[i, g] = seen.cells[first + i, g]
-        none = weigh(trust, drift, known, touched, nothing, probability)
+                out.cells[i, g] = seen.cells[first + i, g]
+        none = weigh(trust, drift, known, out)
         for g in range(GROUPS):
             if nothing[g] < 0:
                 continue
             for i in range(known):
-                error = probability[i] - (seen.right[p] == i)
-                _step(weights[0], squares[0], touched[i, g], error, rate, decay)
+                error = out.probability[i] - (seen.right[p] == i)
+                _step(weights[0], squares[0], out.cells[i, g], error, rate, decay)
             _step(weights[1], squares[1], nothing[g], none - (seen.right[p] < 0), rate, decay)
 
 
@@ -154,14 +153,12 @@ def _drift(index, mixer, matches, n_matches, context, length, lengths, token, ra
     """One gradient step on what `weigh` said of the `token` that came."""
     wide = np.empty((ORDERS, 3), np.int64)
     occ = np.empty((OCCURRENCES, 2), np.int64)
-    named = np.empty(CANDIDATES, np.int32)
-    cells = np.empty((CANDIDATES, GROUPS), np.int32)
-    nothing = np.empty(GROUPS, np.int32)
-    probability = np.empty(CANDIDATES, np.float64)
+    out = candidates()
     n_occ = occurrences(length, lengths, occ)
     n_wide = spread(matches, n_matches, wide)
-    known = gather(index, wide, n_wide, context, occ, n_occ, named, cells, nothing)
-    none = weigh(mixer.trust, mixer.drift, known, cells, nothing, probability)
+    known = gather(index, wide, n_wide, context, occ, n_occ, out)
+    none = weigh(mixer.trust, mixer.drift, known, out)
+    cells, nothing, named = out.cells, out.nothing, out.token
     drift = mixer.drift
     for kind in range(2):
         for g in range(GROUPS):
@@ -170,7 +167,7 @@ def _drift(index, mixer, matches, n_matches, context, length, lengths, token, ra
     came = False
     for i in range(known):
         came = came or named[i] == token
-        error = probability[i] - (named[i] == token)
+        error = out.probability[i] - (named[i] == token)
         for g in range(GROUPS):
             if nothing[g] >= 0:
                 drift[0, g, cells[i, g] % SHARES] -= rate * error

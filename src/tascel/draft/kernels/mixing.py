@@ -49,30 +49,54 @@ class Mixer(NamedTuple):
     drift: NDArray[np.float32]
 
 
+class Candidates(NamedTuple):
+    """The tokens that may come next: `token` i32, `probability` f64 and `source` u8, each
+    [CANDIDATES]. The rest is room to work in, allocated once a draft and not once a node: a match's
+    top `tokens` and `counts` i32[TOP], and the `cells` and `nothing` of `gather`."""
+
+    token: NDArray[np.int32]
+    probability: NDArray[np.float64]
+    source: NDArray[np.uint8]
+    tokens: NDArray[np.int32]
+    counts: NDArray[np.int32]
+    cells: NDArray[np.int32]
+    nothing: NDArray[np.int32]
+
+
 @kernel
-def mix(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
+def candidates() -> Candidates:
+    """Room for the candidates of one place."""
+    return Candidates(
+        np.empty(CANDIDATES, np.int32),
+        np.empty(CANDIDATES, np.float64),
+        np.empty(CANDIDATES, np.uint8),
+        np.empty(TOP, np.int32),
+        np.empty(TOP, np.int32),
+        np.empty((CANDIDATES, GROUPS), np.int32),
+        np.empty(GROUPS, np.int32),
+    )
+
+
+@kernel
+def mix(index, mixer, matches, n_matches, context, occ, n_occ, out):
     """Candidates for the next token by the mixer's rule; returns how many."""
     if mixer.rule == CALIBRATED:
-        return _calibrated(
-            index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source
-        )
+        return _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, out)
     if mixer.rule == INTERPOLATE:
-        return _interpolate(
-            index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source
-        )
+        return _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, out)
     if mixer.rule == BACKOFF:
-        return _backoff(index, matches, n_matches, context, occ, n_occ, token, probability, source)
-    return _longest(index, matches, n_matches, context, occ, n_occ, token, probability, source)
+        return _backoff(index, matches, n_matches, context, occ, n_occ, out)
+    return _longest(index, matches, n_matches, context, occ, n_occ, out)
 
 
 # ---- rules of others
 
 
 @kernel
-def _longest(index, matches, n_matches, context, occ, n_occ, token, probability, source):
+def _longest(index, matches, n_matches, context, occ, n_occ, out):
     """The longer match alone, the context's unless the corpus' is longer by more than BIAS
     (SAM-decoding, Hu et al. 2024)."""
-    counts = np.empty(TOP, np.int32)
+    token, probability, source, counts = out.token, out.probability, out.source, out.counts
     in_corpus = matches[0, 0] if n_matches > 0 else 0
     in_context = occ[0, 1] if n_occ > 0 else 0
     if in_corpus > in_context + BIAS or n_occ == 0:
@@ -91,10 +115,10 @@ def _longest(index, matches, n_matches, context, occ, n_occ, token, probability,
 
 
 @kernel
-def _backoff(index, matches, n_matches, context, occ, n_occ, token, probability, source):
+def _backoff(index, matches, n_matches, context, occ, n_occ, out):
     """The first n-gram, from four tokens down to one, that was seen often and surely enough: in
     the context, else, by stricter thresholds, in the corpus (llama.cpp's lookup)."""
-    counts = np.empty(TOP, np.int32)
+    token, probability, source, counts = out.token, out.probability, out.source, out.counts
     for n in range(len(LAX), 0, -1):
         if n_occ == 0 or occ[0, 1] < n:
             continue
@@ -117,11 +141,12 @@ def _backoff(index, matches, n_matches, context, occ, n_occ, token, probability,
 
 
 @kernel
-def _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
+def _interpolate(index, mixer, matches, n_matches, context, occ, n_occ, out):
     """The longest corpus match of fewer than `order` tokens with an n-gram seen `least` times, and
     the longest context match, linearly interpolated with `weight` on the corpus (TASC-spec, Tsur
     et al. 2026; our reading)."""
-    tokens, counts = np.empty(TOP, np.int32), np.empty(TOP, np.int32)
+    token, probability, source = out.token, out.probability, out.source
+    tokens, counts = out.tokens, out.counts
     known = 0
     for m in range(_cut(matches, n_matches, mixer.order - 1), n_matches):
         lo, hi = matches[m, 1], matches[m, 2]
@@ -184,13 +209,12 @@ def _place(token, known, wanted):
 
 
 @kernel
-def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, token, probability, source):
+def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, out):
     """Every match adds its evidence for each token, and against all that it names: a log-linear
     mixture whose weights were learned on held-out traces (see `learning`)."""
-    cells = np.empty((CANDIDATES, GROUPS), np.int32)
-    nothing = np.empty(GROUPS, np.int32)
-    known = gather(index, matches, n_matches, context, occ, n_occ, token, cells, nothing)
-    weigh(mixer.trust, mixer.drift, known, cells, nothing, probability)
+    known = gather(index, matches, n_matches, context, occ, n_occ, out)
+    weigh(mixer.trust, mixer.drift, known, out)
+    cells, source = out.cells, out.source
     for i in range(known):
         corpus, in_context = 0, 0  # who names it with the larger share gets the credit
         for g in range(GROUPS):
@@ -204,9 +228,10 @@ def _calibrated(index, mixer, matches, n_matches, context, occ, n_occ, token, pr
 
 
 @kernel
-def weigh(trust, drift, known, cells, nothing, probability):
-    """Probability of each candidate into f64[known], and of none of them as the return value: a
-    softmax over the evidence that the groups add up."""
+def weigh(trust, drift, known, out):
+    """Probability of each candidate, and as the return value that of none of them: a softmax over
+    the evidence that the groups add up."""
+    cells, nothing, probability = out.cells, out.nothing, out.probability
     none = 0.0
     for g in range(GROUPS):
         if nothing[g] >= 0:
@@ -230,14 +255,15 @@ def weigh(trust, drift, known, cells, nothing, probability):
 
 
 @kernel
-def gather(index, matches, n_matches, context, occ, n_occ, token, cells, nothing):
-    """The tokens that any group of matches names, up to CANDIDATES: `token` i32.
+def gather(index, matches, n_matches, context, occ, n_occ, out):
+    """The tokens that any group of matches names, into `out.token`; returns how many.
 
-    `cells` i32[CANDIDATES, GROUPS]: the evidence cell of each token by group, that of a share of 0
-    where the group does not name it. `nothing` i32[GROUPS]: the cell of the group's best token. All
-    are -1 where the group is empty. Returns how many tokens.
+    Into `out.cells` [CANDIDATES, GROUPS]: the evidence cell of each token by group, that of a share
+    of 0 where the group does not name it. Into `out.nothing` [GROUPS]: the cell of the group's best
+    token. All are -1 where the group is empty.
     """
-    tokens, counts = np.empty(TOP, np.int32), np.empty(TOP, np.int32)
+    cells, nothing = out.cells, out.nothing
+    token, tokens, counts = out.token, out.tokens, out.counts
     known = 0
     for g in range(GROUPS):
         nothing[g] = -1
