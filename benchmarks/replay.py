@@ -3,10 +3,10 @@
     python benchmarks/replay.py FOLDER --model M --json results/replay.json
 
 FOLDER holds one TASK.jsonl of traces for each task. A bundle is built of its training traces, and
-every peer's settings are chosen on a tenth of them, held out by group; the defaults are among those
-tried. Then all walk along at most LIMIT answers of `--split`, drawn at random. `--split tenth`
-leaves the other splits closed: one tenth of the training traces is replayed, and everything else
-is done with the nine others.
+every peer's settings are chosen on held-out tenths of them; the defaults are among those tried.
+Then all walk along at most LIMIT answers of `--split`, drawn at random. `--split tenth` leaves the
+other splits closed: one tenth of the training traces, whole groups, is replayed, and everything
+else is done with the nine others; `--split near-tenth` holds out by near-duplicates alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tascel.builder import Progress, build
 from tascel.cli.console import out, plain_table, progress
 from tascel.engines.profile import read_price
 from tascel.store.file import whole_file
-from tascel.traces.folds import folds, groups
+from tascel.traces.folds import folds, held_out_ways
 from tascel.traces.read import BadLines, read_traces
 from tascel.types import Trace
 
@@ -90,9 +90,10 @@ def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, 
 def divided(traces: list[Trace], split: str) -> tuple[list[Trace], list[Trace]]:
     """What is learned from, and what may be replayed."""
     train = [trace for trace in traces if trace.split == "train"]
-    if split != "tenth":
+    if split not in ("tenth", "near-tenth"):
         return train, [trace for trace in traces if trace.split == split]
-    held = folds(groups(train), PARTS) == 0
+    named, *alike = held_out_ways(train)
+    held = folds(named if split == "tenth" or not alike else alike[0], PARTS) == 0
     pairs = [*zip(train, held, strict=True)]
     return [trace for trace, out in pairs if not out], [trace for trace, out in pairs if out]
 

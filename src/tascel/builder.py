@@ -6,7 +6,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from tascel.errors import ModelError, RequestError, TascelError, TraceError
 from tascel.store.folder import refuse_foreign, write_folder
 from tascel.store.manifest import Manifest, public_command
 from tascel.summary import summarise
-from tascel.traces.folds import folds, groups
+from tascel.traces.folds import folds, held_out_ways
 from tascel.traces.read import read_traces
 from tascel.types import Ids, Trace
 
@@ -189,10 +189,7 @@ def _read(
 
 
 def _learn_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
-    """Held out in two ways: near-duplicates, and the groups that the traces name, if they do."""
-    labels = groups(s.trace for s in sample)
-    alike = groups(replace(s.trace, group=None) for s in sample)
-    ways = [labels] if np.array_equal(labels, alike) else [labels, alike]
+    ways = held_out_ways([s.trace for s in sample])
     outputs = [own.get(s.serial, s.output) for s in sample]
     prompts = [s.prompt for s in sample]
 

@@ -36,6 +36,9 @@ def test_a_tenth_is_whole_groups_of_the_training_traces(folder):
     assert 2 <= len(asked) <= 8
     assert {trace.split for trace in [*learned, *asked]} == {"train"}
     assert not {trace.group for trace in learned} & {trace.group for trace in asked}
+    learned, asked = divided(traces, "near-tenth")
+    assert len(learned) + len(asked) == 40
+    assert {trace.group for trace in learned} & {trace.group for trace in asked}
     learned, asked = divided(traces, "test")
     assert [trace.split for trace in learned] == ["train"] * 40
     assert [trace.split for trace in asked] == ["test"] * 40

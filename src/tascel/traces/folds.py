@@ -8,7 +8,8 @@ from __future__ import annotations
 import heapq
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,6 +54,13 @@ def groups(traces: Iterable[Trace]) -> Ids:
     label[free] = len(names) + _clusters(_signatures(prompts))
     _, first, dense = np.unique(label, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[dense].astype(np.int32)
+
+
+def held_out_ways(traces: Sequence[Trace]) -> list[Ids]:
+    """The ways to hold traces out that differ: by the groups that they name, and by near-duplicates
+    alone. Which of them new traffic is like, nobody knows: i32[n] group numbers each."""
+    named, alike = groups(traces), groups(replace(trace, group=None) for trace in traces)
+    return [named] if np.array_equal(named, alike) else [named, alike]
 
 
 def folds(groups: Ids, k: int, seed: int = 0) -> Ids:
