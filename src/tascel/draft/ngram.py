@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -12,8 +12,8 @@ import numpy as np
 from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels.growing import Limits, Rows, grow
-from tascel.draft.kernels.learning import follow
+from tascel.draft.kernels import growing, learning
+from tascel.draft.kernels.growing import Limits, Rows
 from tascel.draft.kernels.matching import MATCHES, SEPARATOR, advance
 from tascel.draft.kernels.mixing import GROUPS, SHARES, Mixer
 from tascel.draft.price import Price, flattest
@@ -24,6 +24,10 @@ from tascel.types import Ids, Request
 Rule = Literal["interpolate", "backoff", "best", "longest", "calibrated"]
 RULES: tuple[str, ...] = get_args(Rule)
 
+
+# Their arguments are tuples unpacked, which a type checker cannot count.
+_grow: Callable[..., None] = growing.grow
+_follow: Callable[..., int] = learning.follow
 
 #: How fast trust follows what is really written, and how fast that fades: a half-life of 700
 #: tokens.
@@ -134,7 +138,7 @@ class NgramDraft:
         tokens, parents = np.empty(shape, np.int32), np.empty(shape, np.int16)
         trust, source = np.empty(shape, np.float32), np.empty(shape, np.uint8)
         width = np.empty(shape[0], np.int32)
-        grow(*self.known, *limits, *rows, tokens, parents, trust, source, width)
+        _grow(*self.known, *limits, *rows, tokens, parents, trust, source, width)
         return [
             Proposal(tokens[r, :w], parents[r, :w], trust[r, :w], source[r, :w])
             for r, w in enumerate(width.tolist())
@@ -188,7 +192,7 @@ class NgramSession:
         """Move on by what was really written."""
         draft, context = self._draft, self.context
         context.reserve(len(tokens))
-        self.n_matches = follow(
+        self.n_matches = _follow(
             *draft.known, self.matches, self.n_matches,
             context.tokens, context.length, context.lengths,
             np.asarray(tokens, np.int32), draft.rate, FADE,
