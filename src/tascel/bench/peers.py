@@ -87,10 +87,13 @@ class Peers:
     def make(self, name: str, settings: Settings) -> Draft:
         """The peer or variant called `name`; settings as in `DEFAULTS`, `GRIDS` and `VARIANTS`.
 
+        What follows an @ in a name only tells two settings of one peer apart.
+
         Raises:
             RequestError: nobody has that name.
             TascelError: its package is not installed.
         """
+        name = name.partition("@")[0]
         if name == "prompt-lookup":
             return PromptLookup(self._bundle.codec.eos_ids, **settings)
         if name == "tasc-paper":
