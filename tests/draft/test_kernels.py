@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tascel.draft import reference
+from tascel.draft import kernels, reference
 from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels import matching, mixing
+from tascel.draft.kernels import growing, matching, mixing
 from tascel.draft.ngram import RULES, DraftConfig, NgramDraft
 from tascel.draft.price import Price, flattest
 from tascel.draft.suffix_array import suffix_array
@@ -229,3 +231,17 @@ def test_nothing_is_drafted_where_nothing_pays() -> None:
     session = draft.open(Request("r", np.array([0], np.int32)))
     assert len(session.propose(8, Price.from_points({1: 1.0, 2: 9.0, 3: 99.0}))) == 0
     assert len(session.propose(0, Price.free())) == 0
+
+
+def test_kernels_are_kept_for_the_very_sources_they_were_compiled_from(tmp_path: Path) -> None:
+    for name in ("a.py", "b.py"):
+        (tmp_path / name).write_text("x = 1")
+    before = kernels.digest(tmp_path)
+    assert kernels.digest(tmp_path) == before
+    (tmp_path / "b.py").write_text("x = 2")  # which a.py may have compiled into its own
+    assert kernels.digest(tmp_path) != before
+    draft = NgramDraft(Corpus.of([]), trusts.unknown(), {EOS}, VOCABULARY)
+    draft.warm()
+    kept = {file.name for file in Path(growing.grow.stats.cache_path).glob("growing.*.nbi")}
+    assert kept
+    assert any(kernels.VERSION in name for name in kept)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar, cast
 
@@ -16,18 +17,28 @@ from numba import njit
 F = TypeVar("F", bound=Callable[..., object])
 
 
+def digest(folder: Path) -> str:
+    """Names what all the sources in `folder` say."""
+    sources = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
+    return sha256(sources).hexdigest()[:12]
+
+
+#: A kernel holds the code of those it calls, but numba's disk cache, wherever it is, looks only at
+#: the file that the kernel stands in: so what is kept is named after all of them.
+VERSION = digest(Path(__file__).parent)
+
+
 def kernel(function: F) -> F:
     """Compile on first use, keep on disk, and divide by zero as numpy does."""
+    function.__qualname__ += f"-{VERSION}"
     return cast(F, njit(cache=True, error_model="numpy")(function))
 
 
 def _drop_stale() -> None:
-    """numba's disk cache notices an edit only in the edited file: forget what is older than any."""
-    folder = Path(__file__).parent
-    newest = max(source.stat().st_mtime for source in folder.glob("*.py"))
-    for kept in (folder / "__pycache__").glob("*.nbi"):
-        if kept.stat().st_mtime < newest:
-            kept.unlink()
+    """Edits leave kernels behind that nobody will ask for."""
+    for kept in (Path(__file__).parent / "__pycache__").glob("*.nb[ic]"):
+        if VERSION not in kept.name:
+            kept.unlink(missing_ok=True)
 
 
 with suppress(OSError):  # installed where nobody may write, and nobody edits
