@@ -137,8 +137,15 @@ def test_nothing_else_is_replaced(tmp_path):
     (path / "notes.txt").unlink()
     edit(path, version=3)
     refused(write_folder, path, filler(), match="version 3")
-    edit(path, version=1)  # of an older tascel: to be built again
-    refused(open_folder, path, match="Build it again|built by tascel")
+
+
+def test_an_older_bundle_is_not_damaged_and_may_be_replaced(tmp_path):
+    path = tmp_path / "b"
+    write_folder(path, filler())
+    fields = json.loads((path / "manifest.json").read_text())
+    del fields["vocab_size"], fields["eos_ids"]  # version 1 had none
+    (path / "manifest.json").write_text(json.dumps(fields | {"version": 1}))
+    assert "Build it again" in refused(open_folder, path, match="was built by tascel").remedy
     write_folder(path, filler())
     open_folder(path)
 

@@ -16,6 +16,8 @@ from tascel.errors import BundleError
 NAME = "manifest.json"
 FORMAT = "tascel-bundle"
 VERSION = 2
+#: What version 1 did not say yet: its folder can be listed and replaced, never opened.
+_SINCE_2 = {"vocab_size": 1, "eos_ids": [0]}
 _MOST_IDS = 2**31  # an id is an i32
 
 
@@ -91,7 +93,7 @@ class Manifest:
                 "Update with `pip install -U tascel`, or build the bundle again with this tascel",
             )
         try:
-            return _typed({**fields, "version": version})
+            return _typed({**(_SINCE_2 if version < 2 else {}), **fields, "version": version})
         except ValueError as reason:
             raise _damaged(path, str(reason)) from None
 
