@@ -131,9 +131,10 @@ def test_tuning_looks_at_training_traces_only(tascel, bundle, traces, tmp_path, 
     unlabelled = write(
         tmp_path / "test.jsonl", [r | {"split": None} for r in records if r["split"] == "test"]
     )
-    code, _, err = tascel("replay", bundle, unlabelled, "--tune")
-    assert code == 1
-    assert "--tune" in err
+    for nothing_to_try_on in ((unlabelled,), (traces, "--max-tokens", 1)):
+        code, _, err = tascel("replay", bundle, *nothing_to_try_on, "--tune")
+        assert code == 1
+        assert "leave out --tune" in err
 
 
 def test_a_models_own_answers_are_replayed(tascel, bundle, traces, toy_folder, tmp_path):
@@ -231,6 +232,11 @@ def test_completions_answer_these_prompts(tascel, bundle, traces, tmp_path):
         tascel, tmp_path, bundle, traces, "--completions", tmp_path / "answers.jsonl"
     )
     assert content["tokens"] == stopped - 1  # it has no closing id
+    write(tmp_path / "answers.jsonl", [good, good | {"prompt": "hall light 0"}])
+    content, _ = replayed(
+        tascel, tmp_path, bundle, traces, "--completions", tmp_path / "answers.jsonl", "--limit", 1
+    )
+    assert (content["examples"], content["tokens"]) == (1, stopped)
 
 
 def test_chains_only(tascel, bundle, traces, tmp_path):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -62,20 +63,21 @@ def completed(
     codec: Codec,
     traces: Iterable[Trace],
     path: str | Path,
+    limit: int | None = None,
     on_bad: Callable[[TascelError], None] | None = None,
 ) -> list[Example]:
     """The prompts of `traces` with a model's own answers, exactly as its file has them.
 
-    The lines answer these prompts in order; prompts without a line are left out. Where a line has
-    no ids its text is tokenised, with a closing id unless it ended at its longest. With `on_bad`
-    lines without an answer are left out.
+    The lines, at most `limit` of them, answer these prompts in order; prompts without a line are
+    left out. Where a line has no ids its text is tokenised, with a closing id unless it ended at
+    its longest. With `on_bad` lines without an answer are left out.
 
     Raises:
         TraceError: the file answers other prompts, or none, or with another tokenizer's ids.
     """
     found: list[Example] = []
     stream = iter(traces)
-    for place, record in _records(Path(path)):
+    for place, record in islice(_records(Path(path)), limit):
         trace = next((t for t in stream if t.prompt_text == record.get("prompt")), None)
         if trace is None:
             raise TraceError(f"{place}: answers another prompt", f"{_REMEDY}, with its --split")

@@ -82,13 +82,12 @@ def replay(
     codec = opened.codec
     cost = built_in_price() if price is None else read_price(Path(price))
     rules = Rules(cost, codec.vocab_size, trees=not chain, max_tokens=max_tokens)
-    rows = _heard(
-        prompts(str(traces), split, limit, on_bad, need_answer=completions is None), progress
-    )
     if completions is None:
-        known = examples(codec, rows, on_bad)
+        rows = prompts(str(traces), split, limit, on_bad, need_answer=True)
+        known = examples(codec, _heard(rows, progress), on_bad)
     else:
-        known = completed(codec, rows, completions, on_bad)
+        rows = prompts(str(traces), split, on_bad=on_bad)
+        known = completed(codec, _heard(rows, progress), completions, limit, on_bad)
     if tune:
         again = read_traces(traces, skip_bad=on_bad is not None)
         quiet = None if on_bad is None else BadLines().add  # it has been heard of already

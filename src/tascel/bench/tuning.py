@@ -48,14 +48,15 @@ def tune(
     for way in held_out_ways([trace for trace, _ in pairs]):
         held = folds(way, PARTS) == 0
         rest = [e.output for (_, e), out in zip(pairs, held, strict=True) if not out]
-        if not rest or not held.any():
+        asked = [pairs[at][1] for at in sample(held)]
+        if not rest or not any(len(e.output[: rules.max_tokens]) > 1 for e in asked):
             raise TraceError(
-                f"tuning needs traces of split 'train', and here are {len(pairs)}",
+                f"tuning needs traces of split 'train' with answers of more than one token, and of "
+                f"{len(pairs)} too few are here",
                 "Give a file that holds the training traces too, or leave out --tune",
             )
         learned = replace(bundle, corpus=Corpus.of(rest), given=bundle.codec)
-        peers = Peers(learned, chain=not rules.trees)
-        trials.append((peers, [pairs[at][1] for at in sample(held)]))
+        trials.append((Peers(learned, chain=not rules.trees), asked))
     return {
         name: best(name, trials, rules, lambda n, of, name=name: progress(f"tuning {name}", n, of))
         for name in names
