@@ -74,7 +74,7 @@ class Ours:
 
 
 class Compiled:
-    """Stands where the draft calls its kernel and notes how long that takes.."""
+    """Stands where the draft calls its kernel and notes how long that takes."""
 
     def __init__(self, kernel: Callable[..., None]) -> None:
         self.kernel, self.ns = kernel, list[int]()
@@ -85,8 +85,8 @@ class Compiled:
         self.ns.append(perf_counter_ns() - start)
 
 
-compiled = Compiled(ngram.grow)
-ngram.grow = compiled
+compiled = Compiled(ngram._grow)
+ngram._grow = compiled
 
 
 class Arctic:
