@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -14,6 +16,8 @@ def test_trust_comes_back(tmp_path):
     path = tmp_path / "trust.npy"
     np.save(path, trusts.unknown())
     assert np.array_equal(bundles._read_trust(path), trusts.unknown())
+    np.save(path, np.asfortranarray(trusts.unknown()))  # kernels are compiled for rows in order
+    assert bundles._read_trust(path).flags.c_contiguous
 
 
 @pytest.mark.parametrize(
@@ -40,3 +44,11 @@ def test_damage_is_refused(tmp_path, content):
     path.write_bytes(content)
     with pytest.raises(BundleError, match=r"trust\.npy: is no readable array"):
         bundles._read_trust(path)
+
+
+def test_an_index_with_positions_beyond_i32_is_refused(tmp_path, monkeypatch):
+    endless = np.broadcast_to(np.int32(0), 2**31)  # a file of zeros takes no room on the disk
+    monkeypatch.setattr(bundles, "map_array", lambda path, dtype: endless)
+    manifest = SimpleNamespace(segments=(bundles.SEGMENT,))
+    with pytest.raises(BundleError, match="do not fit"):
+        bundles.Bundle._read(tmp_path, manifest, None)

@@ -65,7 +65,8 @@ class Bundle:
         folder = path / SEGMENT
         text = map_array(folder / "text.npy", np.int32)
         array = map_array(folder / "array.npy", np.int32)
-        if text.ndim != 1 or text.shape != array.shape:
+        # the kernels note positions as i32
+        if text.ndim != 1 or text.shape != array.shape or len(text) >= 2**31:
             raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
         return Bundle(path, manifest, Corpus(text, array), _read_trust(path / TRUST), codec)
 
@@ -104,7 +105,7 @@ def fill(folder: Path, codec: Codec, corpus: Corpus, trust: Trust, summary: str)
 
 
 def _read_trust(path: Path) -> Trust:
-    trust = np.array(map_array(path, np.float32))
+    trust = np.array(map_array(path, np.float32), order="C")  # as the kernels are compiled for
     if trust.shape != (2, mixing.CELLS) or not np.isfinite(trust).all():
         raise BundleError(f"{path}: holds no trust of this version", _REBUILD)
     return trust
