@@ -48,6 +48,9 @@ def test_a_package_that_fails(monkeypatch):
 def test_kernels_that_fail_or_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(doctor, "_writable", lambda folder: False)
     assert doctor._kernels().remedy.startswith("Set NUMBA_CACHE_DIR")
+    nowhere = SimpleNamespace(stats=SimpleNamespace(cache_path=None))
+    monkeypatch.setattr("tascel.draft.kernels.growing.grow", nowhere)
+    assert doctor._kernels().remedy.startswith("Set NUMBA_CACHE_DIR")
     monkeypatch.setitem(sys.modules, "tascel.draft.kernels.growing", None)
     assert doctor._kernels().state == "broken"
 

@@ -89,16 +89,16 @@ def _kernels() -> Finding:
     """Whether numba compiles here, and keeps what it compiled."""
     try:
         kernel: Any = importlib.import_module("tascel.draft.kernels.growing").grow
-        folder = Path(kernel.stats.cache_path)
+        folder: str | None = kernel.stats.cache_path
         importlib.import_module("numba").njit(_one)()
     except Exception as error:  # as above
         return Finding(
             "draft kernels", f"fail: {_short(error)}", "broken", "pip install -U numba numpy"
         )
-    if not _writable(folder):
+    if folder is None or not _writable(Path(folder)):
         return Finding(
             "draft kernels",
-            f"compile, but {folder} cannot be written: every start compiles again",
+            f"compile, but {folder or 'their cache'} cannot be written: every start compiles again",
             "missing",
             "Set NUMBA_CACHE_DIR to a folder you may write to",
         )

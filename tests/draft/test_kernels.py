@@ -245,3 +245,16 @@ def test_kernels_are_kept_for_the_very_sources_they_were_compiled_from(tmp_path:
     kept = {file.name for file in Path(growing.grow.stats.cache_path).glob("growing.*.nbi")}
     assert kept
     assert any(kernels.VERSION in name for name in kept)
+
+
+def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_: object) -> None:
+        raise PermissionError
+
+    def twice(x: int) -> int:
+        return 2 * x
+
+    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # how numba tries a folder
+    compiled = kernels.kernel(twice)
+    assert compiled.stats.cache_path is None
+    assert compiled(3) == 6

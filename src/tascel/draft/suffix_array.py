@@ -12,6 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tascel.draft.kernels import kernel
 from tascel.types import Ids
 
 Ints = NDArray[np.int32]
@@ -44,7 +45,7 @@ def _sort(text: Ints, letters: int) -> Ints:
     return _induce(text, letters, ranked)
 
 
-@njit(cache=True)
+@kernel
 def _leftmost(text: Ints) -> tuple[Ints, NDArray[np.uint8]]:
     """Where an S-type suffix, one smaller than the next, follows an L-type one: their positions,
     and one bit for each of all positions."""
@@ -63,12 +64,12 @@ def _leftmost(text: Ints) -> tuple[Ints, NDArray[np.uint8]]:
     return found[:count][::-1].copy(), marks
 
 
-@njit(cache=True, inline="always")
+@njit(inline="always")
 def _marked(marks, i):
     return (marks[i >> 3] >> (i & 7)) & 1
 
 
-@njit(cache=True)
+@kernel
 def _induce(text: Ints, letters: int, seeds: Ints) -> Ints:
     """Sort all suffixes, given the order of the leftmost-S ones (or any order: then only their
     substrings get sorted)."""
@@ -110,7 +111,7 @@ def _induce(text: Ints, letters: int, seeds: Ints) -> Ints:
     return order
 
 
-@njit(cache=True)
+@kernel
 def _names(text: Ints, marks: NDArray[np.uint8], order: Ints, count: int) -> tuple[Ints, int]:
     """Number the `count` leftmost-S substrings by rank, equal ones alike: names in text order."""
     n = len(text)
@@ -133,7 +134,7 @@ def _names(text: Ints, marks: NDArray[np.uint8], order: Ints, count: int) -> tup
     return names, name + 1
 
 
-@njit(cache=True)
+@kernel
 def _same_substring(text: Ints, marks: NDArray[np.uint8], a: int, b: int) -> bool:
     """Whether the leftmost-S substrings at a and b are equal, up to and with their next such."""
     n = len(text)

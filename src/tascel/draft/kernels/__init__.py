@@ -31,7 +31,10 @@ VERSION = digest(Path(__file__).parent)
 def kernel(function: F) -> F:
     """Compile on first use, keep on disk, and divide by zero as numpy does."""
     function.__qualname__ += f"-{VERSION}"
-    return cast(F, njit(cache=True, error_model="numpy")(function))
+    try:
+        return cast(F, njit(cache=True, error_model="numpy")(function))
+    except RuntimeError:  # nowhere to keep it: every start compiles again
+        return cast(F, njit(error_model="numpy")(function))
 
 
 def _drop_stale() -> None:
