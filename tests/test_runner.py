@@ -14,11 +14,12 @@ from tascel.bench.contenders import Answer, contenders
 from tascel.bench.prompts import prompts, requests
 from tascel.bench.verify import Difference, Report
 from tascel.decode.loop import complete
+from tascel.draft.base import Proposal
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.engines.profile import measure, price_of
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
-from tascel.types import Sampling, Trace
+from tascel.types import Request, Sampling, Trace
 
 PROMPTS = [f"light {i} in the den" for i in range(6)]
 
@@ -47,6 +48,13 @@ def runner(toy_folder, tmp_path_factory, cache):
     loaded.price = Price.from_points({1: 1.0, 33: 1.6})
     loaded.breaker = Breaker(loaded.price)
     return loaded
+
+
+def test_a_loaded_draft_has_learned_from_no_request(runner, toy_folder, cache):
+    draft = tascel.load(runner.bundle.path, model=toy_folder).draft
+    assert not draft.mixer.drift.any()
+    draft.open(Request("r", np.array([1, 2, 3], np.int32))).accept([4], Proposal.nothing(), 0)
+    assert draft.mixer.drift.any()
 
 
 def test_generate_and_stream_agree_with_plain_decoding(runner, toy_folder, cache):

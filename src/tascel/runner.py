@@ -18,7 +18,7 @@ from tascel.decode.engine import Engine
 from tascel.decode.loop import complete, decode
 from tascel.draft.base import Draft
 from tascel.draft.breaker import Breaker
-from tascel.draft.ngram import DraftConfig
+from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
 from tascel.store.manifest import public_command
@@ -166,7 +166,8 @@ def load(
     engine = HfEngine(lm, allow_no_drafts=not drafts)
     name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
     setting = _setting(lm, name, weights)
-    draft, price = None, Price.free()
+    draft: NgramDraft | None = None
+    price = Price.free()
     if opened and drafts:
         price = price_of(engine, setting, progress=profile)
         config = config or DraftConfig()
@@ -174,6 +175,8 @@ def load(
     runner = Runner(lm, engine, codec, draft, price, setting, Breaker(price), opened)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
+    if draft:
+        draft.forget()
     return runner
 
 
