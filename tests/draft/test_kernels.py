@@ -65,7 +65,10 @@ def test_matches_are_all_endings_that_occur(parts: list[np.ndarray], answer: lis
 def test_context_lengths_grow_as_if_computed_afresh(prompt: list[int], answer: list[int]) -> None:
     context = Context(np.array(prompt, np.int32), room=4)
     for id_ in answer:
-        context.append(id_)
+        context.reserve(1)
+        context.length = matching.extend_context(
+            context.tokens, context.length, context.lengths, np.int32(id_)
+        )
     whole = prompt + answer
     assert context.tokens[: context.length].tolist() == whole
     assert context.lengths[: context.length].tolist() == reference.lengths(whole)
@@ -204,10 +207,10 @@ def test_the_published_rule_interpolates_longest_matches() -> None:
     assert proposal.is_chain
 
 
-@given(outputs, prompts, st.data())
-@settings(max_examples=60, deadline=None)
+@given(outputs, prompts, st.sampled_from(RULES), st.data())
+@settings(max_examples=100, deadline=None)
 def test_fuzzed_arrays_never_crash(
-    parts: list[np.ndarray], prompt: list[int], data: st.DataObject
+    parts: list[np.ndarray], prompt: list[int], rule: str, data: st.DataObject
 ) -> None:
     corpus = Corpus.of(parts)
     any_id = st.integers(-(2**31), 2**31 - 1)
@@ -216,7 +219,8 @@ def test_fuzzed_arrays_never_crash(
         np.array(data.draw(size), np.int32) if data.draw(st.booleans()) else corpus.text,
         np.array(data.draw(size), np.int32),
     )
-    draft = NgramDraft(broken, trusts.unknown(), {EOS}, VOCABULARY)
+    config = DraftConfig(rule, order=2, least=0)
+    draft = NgramDraft(broken, trusts.unknown(), {EOS}, VOCABULARY, config)
     session = draft.open(Request("r", np.array(prompt, np.int32)))
     for _ in range(5):
         proposal = session.propose(8, Price.free())

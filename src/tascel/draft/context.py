@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels.matching import extend_context, match_context
+from tascel.draft.kernels.matching import match_context
 from tascel.types import Ids
 
 
@@ -31,8 +31,3 @@ class Context:
             more = np.zeros(max(lacking, len(self.tokens)), np.int32)
             self.tokens = np.concatenate([self.tokens, more])
             self.lengths = np.concatenate([self.lengths, more])
-
-    def append(self, token: int) -> None:
-        """Add the next token of the answer."""
-        self.reserve(1)
-        self.length = extend_context(self.tokens, self.length, self.lengths, np.int32(token))
