@@ -1,12 +1,17 @@
-"""Prints README's table of numbers from the files in results/.
+"""Prints the tables of numbers in README.md and docs/draft.md from the files in results/.
 
-python benchmarks/table.py
+python benchmarks/table.py            README.md's: the model's own answers, timed
+python benchmarks/table.py replay     README.md's second: known answers, replayed
+python benchmarks/table.py all        docs/draft.md's: the same with every rule
 """
 
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import Collection
 from pathlib import Path
+from statistics import geometric_mean
 
 RESULTS = Path(__file__).parents[1] / "results"
 NAMES = {
@@ -14,6 +19,20 @@ NAMES = {
     "transformers": "transformers `generate`",
     "prompt-lookup": "its prompt lookup",
     "tasc-paper": "TASC-spec as published",
+    "tascel": "**tascel**",
+}
+DRAFTS = {
+    "prompt-lookup": "prompt lookup (transformers)",
+    "suffix-cold": "suffix decoding as vLLM starts it, learning",
+    "suffix-warm": "suffix decoding warmed with the corpus",
+    "tasc-paper": "TASC-spec as published",
+    "tasc-tuned": "TASC-spec, tuned",
+    "rule:backoff": "our index and growth, rule `backoff`",
+    "rule:longest": "rule `longest`",
+    "rule:best": "rule `best`",
+    "rule:interpolate": "rule `interpolate`",
+    "rule:interpolate-24": "rule `interpolate`, 24-grams seen once",
+    "chain": "tascel, chains only",
     "tascel": "**tascel**",
 }
 
@@ -49,5 +68,34 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def replayed(names: Collection[str]) -> str:
+    """The drafts' estimated speed-up by task, and tascel's lead over two of them."""
+    tasks = json.loads((RESULTS / "replay.json").read_text(encoding="utf-8"))["tasks"]
+    rows = [{row["name"]: row for row in found["drafts"]} for found in tasks.values()]
+    lines = [
+        f"| estimated speed-up | {' | '.join(tasks)} | mean |",
+        f"|---|{'---:|' * (len(tasks) + 1)}",
+        *(
+            means(label, [row[name]["speedup_estimate"] for row in rows])
+            for name, label in DRAFTS.items()
+            if name in names
+        ),
+        *(
+            means(f"tascel over {name}", [row[name]["tascel_over_this"] for row in rows])
+            for name in ("suffix-warm", "tasc-paper")
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def means(label: str, values: list[float]) -> str:
+    cells = [f"{value:.2f}" for value in [*values, geometric_mean(values)]]
+    return f"| {label} | {' | '.join(cells)} |"
+
+
 if __name__ == "__main__":
-    print(table())
+    tables = {
+        "replay": lambda: replayed([name for name in DRAFTS if ":" not in name]),
+        "all": lambda: replayed(DRAFTS),
+    }
+    print(tables.get(sys.argv[-1], table)())

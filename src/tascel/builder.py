@@ -25,6 +25,8 @@ from tascel.traces.read import read_traces
 from tascel.types import Ids, Trace
 
 FOLDS = 5
+#: Trust is learned on at most so many tokens of the sampled traces: more teach little more.
+TRUST_TOKENS = 500_000
 
 
 #: Hears how far a long job is: its stage, what is done and, where known, of how much.
@@ -189,8 +191,10 @@ def _read(
 
 
 def _learn_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
-    ways = held_out_ways([s.trace for s in sample])
     outputs = [own.get(s.serial, s.output) for s in sample]
+    enough = int(np.searchsorted(np.cumsum([*map(len, outputs)]), TRUST_TOKENS)) + 1
+    sample, outputs = sample[:enough], outputs[:enough]
+    ways = held_out_ways([s.trace for s in sample])
     prompts = [s.prompt for s in sample]
 
     def report(done: int) -> None:

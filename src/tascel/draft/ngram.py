@@ -27,11 +27,11 @@ RULES: tuple[str, ...] = get_args(Rule)
 
 # Their arguments are tuples unpacked, which a type checker cannot count.
 _grow: Callable[..., None] = growing.grow
-_follow: Callable[..., int] = learning.follow
+_move_on: Callable[..., int] = learning.move_on
 
 #: How fast trust follows what is really written, and how fast that fades: a half-life of 700
 #: tokens.
-RATE, FADE = 0.06, 0.001
+DRIFT_RATE, DRIFT_FADE = 0.06, 0.001
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +83,8 @@ class NgramDraft:
             RULES.index(config.rule), config.order, config.least, config.weight,
             trust, np.zeros((2, GROUPS, SHARES), np.float32),
         )  # fmt: skip
-        self.rate = RATE if config.rule == "calibrated" else 0.0
-        self.known: tuple[Any, ...] = (*self.index, *self.mixer)
+        self.drift_rate = DRIFT_RATE if config.rule == "calibrated" else 0.0
+        self.tables: tuple[Any, ...] = (*self.index, *self.mixer)
         self._eos = np.array(sorted(eos_ids), np.int32)
         self._vocab_size = vocab_size
         self.limits = lru_cache(maxsize=64)(self._limits)
@@ -98,7 +98,7 @@ class NgramDraft:
     ) -> list[Proposal]:
         """Draft for all rows of a batch in one call, at the price of a batch of that many rows.
 
-        `rooms`: at most so many tokens deep, by row.
+        `rooms`: at most so many tokens deep, by row. Each row's pass carries one token anyway.
         """
         if not sessions:
             return []
@@ -114,9 +114,9 @@ class NgramDraft:
             lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
             facts=facts,
         )
-        return self.draft(rows, self.limits(price, 1, len(sessions)))
+        return self.propose_rows(rows, self.limits(price, 1, len(sessions)))
 
-    def draft(self, rows: Rows, limits: Limits) -> list[Proposal]:
+    def propose_rows(self, rows: Rows, limits: Limits) -> list[Proposal]:
         """One proposal for each row, by the configured rule."""
         if self.config.rule == "best":
             return [self._best(rows, fact, limits) for fact in range(len(rows.facts))]
@@ -138,7 +138,7 @@ class NgramDraft:
         tokens, parents = np.empty(shape, np.int32), np.empty(shape, np.int16)
         trust, source = np.empty(shape, np.float32), np.empty(shape, np.uint8)
         width = np.empty(shape[0], np.int32)
-        _grow(*self.known, *limits, *rows, tokens, parents, trust, source, width)
+        _grow(*self.tables, *limits, *rows, tokens, parents, trust, source, width)
         return [
             Proposal(tokens[r, :w], parents[r, :w], trust[r, :w], source[r, :w])
             for r, w in enumerate(width.tolist())
@@ -186,16 +186,16 @@ class NgramSession:
         facts = self._facts
         facts[0, 0], facts[0, 2], facts[0, 3] = self.n_matches, context.length, room
         rows = Rows(self._only, context.tokens, context.lengths, facts)
-        return self._draft.draft(rows, self._draft.limits(price, pending, 1))[0]
+        return self._draft.propose_rows(rows, self._draft.limits(price, pending, 1))[0]
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
         draft, context = self._draft, self.context
         context.reserve(len(tokens))
-        self.n_matches = _follow(
-            *draft.known, self.matches, self.n_matches,
+        self.n_matches = _move_on(
+            *draft.tables, self.matches, self.n_matches,
             context.tokens, context.length, context.lengths,
-            np.asarray(tokens, np.int32), draft.rate, FADE,
+            np.asarray(tokens, np.int32), draft.drift_rate, DRIFT_FADE,
         )  # fmt: skip
         context.length += len(tokens)
 

@@ -18,7 +18,7 @@ from tascel.draft.kernels.matching import (
     Places,
     advance,
     advance_spread,
-    follow,
+    follow_occurrences,
     occurrences,
     spread,
 )
@@ -182,7 +182,7 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
                 longer = n_matches_of[here] > 0 and n_matches_of[parent] > 0
                 longer = longer and matches_of[here, 0, 0] == matches_of[parent, 0, 0] + 1
                 n_matches_of[here] = 1 if longer else 0
-            n_occ_of[here] = follow(
+            n_occ_of[here] = follow_occurrences(
                 context, len(context), occ_of[parent], n_occ_of[parent], new, occ_of[here]
             )
     out.width[r] = best

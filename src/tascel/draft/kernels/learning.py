@@ -126,13 +126,13 @@ def learn(
 
 
 @kernel
-def follow(
+def move_on(
     text: Any, array: Any, tops: Any, steps: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
     matches: Any, n_matches: int, context: Any, length: int, lengths: Any,
     written: Any, rate: float, fade: float,
 ) -> int:  # fmt: skip
-    """Move on by the tokens `written` i32[n]: `follow(*index, *mixer, ...)`; returns how many
+    """Move on by the tokens `written` i32[n]: `move_on(*index, *mixer, ...)`; returns how many
     matches there are then. Drift moves towards what came, at `rate`, while older moves `fade`."""
     index = Index(text, array, tops, steps)
     mixer = Mixer(rule, order, least, weight, trust, drift)

@@ -272,7 +272,7 @@ def occurrences(length: int, lengths: Ints, out: Places) -> int:
 
 
 @kernel
-def follow(context, length, occ, count, token, out):
+def follow_occurrences(context, length, occ, count, token, out):
     """Occurrences after one more drafted `token`."""
     kept = 0
     for o in range(count):
