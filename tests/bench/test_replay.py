@@ -15,7 +15,7 @@ from tascel.bench.replay import built_in_price, report
 from tascel.decode.loop import complete, decode
 from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
-from tascel.draft.breaker import FIRST_REST, WINDOW
+from tascel.draft.breaker import FIRST_REST, LOSS
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
@@ -187,12 +187,12 @@ def test_our_draft_is_replayed_as_the_decode_loop_runs_it(
 
 def test_a_guarded_draft_that_never_pays_is_rested_and_others_are_not() -> None:
     answer = Example(PROMPT, ids(*[1] * 100))
-    rules = Rules(built_in_price(), VOCAB)
+    rules = Rules(Price.from_points({1: 1.0, 4: 2.0}), VOCAB)  # each step loses a pass
     entrants = {"peer": Entrant(Fixed(2, 2, 2)), "tascel": Entrant(Fixed(2, 2, 2), guarded=True)}
     costs = follow(entrants, [answer], rules)
     assert costs["peer"][0].offered == 3 * 99
-    assert costs["tascel"][0].offered == 3 * WINDOW
-    assert FIRST_REST > 99 - WINDOW
+    assert costs["tascel"][0].offered == 3 * (LOSS + 1)
+    assert FIRST_REST > 99
     assert costs["peer"][0].rejects == 99
 
 

@@ -171,20 +171,29 @@ def test_a_wider_pass_never_costs_less(points):
 
 
 def test_the_breaker_stops_what_does_not_pay_and_lets_it_try_again():
-    breaker = Breaker(Price.from_points({1: 1.0, 33: 9.0}))
-    for _ in range(breakers.WINDOW):
-        assert breaker.allows()
-        breaker.record(offered=8, accepted=0)
-    rests = 0
-    while not breaker.allows():
-        rests += 1
-    assert rests == breakers.FIRST_REST
-    for _ in range(breakers.PROBE):
-        breaker.record(offered=8, accepted=0)
-    rests = 0
-    while not breaker.allows():
-        rests += 1
-    assert rests == 2 * breakers.FIRST_REST
+    breaker = Breaker(Price.from_points({1: 1.0, 33: 9.0}))  # 8 tokens cost 2 passes
+
+    def failures():
+        steps = 0
+        while breaker.allows():
+            breaker.record(offered=4, accepted=0)
+            steps += 1
+        return steps
+
+    def rests():
+        steps = 1  # failures() has met the first one
+        while not breaker.allows():
+            steps += 1
+        return steps
+
+    assert failures() == breakers.LOSS + 1  # a pass is lost at every step
+    assert rests() == breakers.FIRST_REST
+    assert failures() == 1
+    assert rests() == 2 * breakers.FIRST_REST
+    for _ in range(3):  # it proves itself
+        breaker.record(offered=4, accepted=3)
+    assert failures() == breakers.LOSS + 1
+    assert rests() == breakers.FIRST_REST
 
 
 def test_the_breaker_lets_a_good_draft_be():
@@ -192,6 +201,13 @@ def test_the_breaker_lets_a_good_draft_be():
     for _ in range(200):
         assert breaker.allows()
         breaker.record(offered=4, accepted=3)
+
+
+def test_the_breaker_lets_a_lean_stretch_be():
+    breaker = Breaker(Price.from_points({1: 1.0, 33: 3.0}))
+    for step in range(200):  # two tokens at the price of a quarter, right once in four steps
+        assert breaker.allows()
+        breaker.record(offered=4, accepted=2 if step % 8 == 7 else 0)
 
 
 def test_unknown_settings_are_errors():

@@ -5,23 +5,26 @@ Judged by counts and the price file, never by a clock, so that decisions are rep
 
 from __future__ import annotations
 
-from collections import deque
-
 from tascel.draft.price import Price
 
-WINDOW = 16  # drafted steps after which a draft must have paid
+# In passes of one token:
+LOSS = 3.0  # what a draft may have lost since it last broke even
+PROBE_LOSS = 0.75  # what it may lose after a rest
+PROVEN = 1.0  # what it must have earned after a rest to be trusted as before
+
 FIRST_REST = 128  # steps without drafts after the first failure; doubles with each further one
 LONGEST_REST = 8192
-PROBE = 4  # drafted steps that a draft gets to prove itself after a rest
 
 
 class Breaker:
-    """Adds up, over the last drafted steps, what drafting saved and what it cost."""
+    """Adds up what drafting saved and what it cost. Gains above zero are not saved up: a draft that
+    was good for long rests as soon as any other; a lean stretch that costs little is let be."""
 
     def __init__(self, price: Price) -> None:
         self._price = price
-        self._gains: deque[float] = deque(maxlen=WINDOW)
-        self._needed = WINDOW
+        self._balance = 0.0  # since the draft last broke even, at most 0
+        self._earned = 0.0  # since the last rest
+        self._allowed = LOSS
         self._rest = 0
         self._next_rest = FIRST_REST
 
@@ -35,14 +38,13 @@ class Breaker:
     def record(self, offered: int, accepted: int, pending: int = 1) -> None:
         """Book one drafted step: `offered` tokens checked beside `pending`, `accepted` right."""
         curve = self._price.curve(pending, offered)
-        step = float(self._price.ms[0, 0])
-        self._gains.append(accepted * step - float(curve[-1] - curve[0]))
-        if len(self._gains) < self._needed:
-            return
-        if sum(self._gains) < 0:
+        gain = accepted - float(curve[-1] - curve[0]) / float(self._price.ms[0, 0])
+        self._balance = min(0.0, self._balance + gain)
+        self._earned += gain
+        if self._balance < -self._allowed:
             self._rest = self._next_rest
             self._next_rest = min(2 * self._next_rest, LONGEST_REST)
-            self._needed = PROBE
-            self._gains.clear()
-        elif len(self._gains) == WINDOW:
-            self._needed, self._next_rest = WINDOW, FIRST_REST
+            self._allowed = PROBE_LOSS
+            self._balance = self._earned = 0.0
+        elif self._earned > PROVEN:
+            self._allowed, self._next_rest = LOSS, FIRST_REST
