@@ -26,7 +26,7 @@ from tascel.types import Request
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
 #: Tokens in the cache while measuring: a short prompt's worth, or half of a small context.
 CONTEXT = 96
-ROUNDS = 7
+ROUNDS = 15
 #: Widths and milliseconds that a kept price may have.
 _WIDEST = 4096
 _SOUND_MS = (1e-6, 1e9)
