@@ -35,6 +35,7 @@ DRAFTS = {
     "chain": "tascel, chains only",
     "tascel": "**tascel**",
 }
+LEADS = {"suffix-warm": "warmed suffix decoding", "tasc-paper": "TASC-spec"}
 
 
 def line(label: str, row: dict) -> str:
@@ -82,7 +83,7 @@ def replayed(names: Collection[str]) -> str:
         ),
         *(
             means(f"tascel over {label}", [over(row, name) for row in rows])
-            for name, label in (("suffix-warm", "warmed suffix decoding"), ("tasc-paper", "TASC-spec"))
+            for name, label in LEADS.items()
         ),
     ]
     return "\n".join(lines)
@@ -90,9 +91,7 @@ def replayed(names: Collection[str]) -> str:
 
 def over(rows: dict, name: str) -> float:
     """How many times faster ours is than the better of a peer's tuned settings and its defaults."""
-    return min(
-        row["tascel_over_this"] for n, row in rows.items() if n in (name, f"{name}@default")
-    )
+    return min(row["tascel_over_this"] for n, row in rows.items() if n in (name, f"{name}@default"))
 
 
 def means(label: str, values: list[float]) -> str:
