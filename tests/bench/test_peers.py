@@ -17,7 +17,6 @@ from tascel.bench.peers import (
     SuffixDecoding,
     check,
     generation_prompt,
-    outputs,
     suffix_cache,
     warmed,
 )
@@ -95,8 +94,8 @@ def test_the_variants_of_our_draft_differ_from_it_in_one_thing(bundle):
 
 def test_a_corpus_gives_its_outputs_back():
     given = [ids(1, 2, EOS), ids(EOS), ids(2, 2, 2, EOS)]
-    assert [o.tolist() for o in outputs(Corpus.of(given).text)] == [o.tolist() for o in given]
-    assert outputs(Corpus.of([]).text) == []
+    assert [o.tolist() for o in Corpus.of(given).outputs()] == [o.tolist() for o in given]
+    assert Corpus.of([]).outputs() == []
 
 
 def test_the_generation_prompt_is_what_every_prompt_ends_with(toy_folder):

@@ -17,7 +17,6 @@ import numpy as np
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft.base import Draft, Proposal
-from tascel.draft.kernels.matching import SEPARATOR
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.errors import RequestError, TascelError
@@ -111,7 +110,7 @@ class Peers:
         if name == "suffix-cold":
             return SuffixDecoding(suffix_cache(depth, _SHIPPED_ANSWERS), learns=True, **options)
         if depth not in self._warm:
-            past = outputs(self._bundle.corpus.text)
+            past = self._bundle.corpus.outputs()
             self._warm[depth] = warmed(past, generation_prompt(self._bundle.codec), depth)
         return SuffixDecoding(self._warm[depth], learns=False, **options)
 
@@ -272,12 +271,6 @@ def warmed(answers: Iterable[Ids], lead: Ids, depth: int) -> Any:
         cache.add_active_response(("past", number), np.concatenate([lead, answer]))
         cache.stop_request(("past", number))
     return cache
-
-
-def outputs(text: Ids) -> list[Ids]:
-    """The outputs of a corpus text, without the separators that lead them."""
-    parts = np.split(text, np.flatnonzero(text == SEPARATOR))
-    return [part[1:] for part in parts if len(part) > 1]
 
 
 def generation_prompt(codec: Codec) -> Ids:

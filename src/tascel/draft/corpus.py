@@ -40,6 +40,11 @@ class Corpus:
             view.flags.writeable = False
         return Index.of(*views)
 
+    def outputs(self) -> list[Ids]:
+        """What was indexed, but for outputs of no token."""
+        parts = np.split(self.text, np.flatnonzero(self.text == SEPARATOR))
+        return [part[1:] for part in parts if len(part) > 1]
+
     def __len__(self) -> int:
         return len(self.text)
 
