@@ -85,3 +85,19 @@ def test_an_unsound_price_is_measured_again(fake_engine, cache, content):
     kept = json.loads(SETTING.file.read_text())
     assert kept["setting"]["model"] == "toy"
     assert len(kept["ms"]) == len(profile.WIDTHS)
+
+
+def test_a_busy_machine_is_measured_again(fake_engine, cache, monkeypatch):
+    quiet = {width: 1.0 + width / 64 for width in profile.WIDTHS}
+    runs = [quiet | {1: 5.0, 2: 4.0}, quiet | {1: 3.0}, quiet, quiet | {1: 0.5}]
+    monkeypatch.setattr(profile, "measure", lambda engine, progress: runs.pop(0))
+    price = price_of(fake_engine(), SETTING)
+    assert len(runs) == 1
+    assert price.ms[0, 0] == pytest.approx(quiet[1])
+    assert json.loads(SETTING.file.read_text())["ms"]["2"] == quiet[2]
+
+
+def test_a_cost_that_rises_is_not_disturbed():
+    assert not profile.disturbed({1: 1.0, 2: 0.9, 4: 1.2})
+    assert profile.disturbed({1: 1.0, 2: 0.7, 4: 1.2})
+    assert not profile.disturbed({1: 1.0})
