@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tascel.bench.replay import built_in_price
 from tascel.codec import Codec
 from tascel.draft import ngram
 from tascel.draft.corpus import Corpus
@@ -21,8 +22,7 @@ from tascel.types import Ids, Request
 
 Answers = list[tuple[Ids, Ids]]  # prompt and output
 SHAPES = {"chain of 16": DraftConfig(most=16, trees=False), "tree of 32": DraftConfig(most=32)}
-COST = {1: 1.0, 4: 1.04, 8: 1.12, 12: 1.24, 16: 1.34, 24: 1.50, 32: 1.67}  # of a small CPU
-PRICE = Price.from_points({width: 40 * cost for width, cost in COST.items()})
+PRICE = built_in_price()
 FREE = Price.free()
 ROOM, ROWS = 512, 16
 DEPTHS = (64, 24)  # of arctic's tree: its own default, which is timed, and vLLM's

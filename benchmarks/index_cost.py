@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tascel.bench import peers
 from tascel.draft.corpus import Corpus
 from tascel.types import Ids
 
@@ -113,14 +114,7 @@ def insert(outputs: Sequence[Ids], depth: int) -> dict[str, float]:
 
 def warmed(outputs: Sequence[Ids], depth: int) -> Any:
     """arctic's cache after it has written `outputs`."""
-    from arctic_inference.suffix_decoding import SuffixDecodingCache
-
-    cache = SuffixDecodingCache(depth, -1)
-    for i, output in enumerate(outputs):
-        cache.start_request(-1 - i, output[:0])
-        cache.add_active_response(-1 - i, output)
-        cache.stop_request(-1 - i)
-    return cache
+    return peers.warmed(outputs, np.empty(0, np.int32), depth)
 
 
 def memory(entry: str) -> int:
