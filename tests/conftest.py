@@ -143,8 +143,12 @@ class FakeEngine:
         self.eos_ids = frozenset(facts.get("eos_ids", ()))
         self.trees, self.drafts = facts.get("trees", True), facts.get("drafts", True)
         self.order, self.spread = facts.get("order", 3), facts.get("spread", 2.0)
-        self.open: dict[int, list[int]] = {}
+        self.cache_tokens = facts.get("cache_tokens", 1 << 30)
+        self.open_rows: dict[int, list[int]] = {}
+        self.sizes: dict[int, int] = {}
+        self.opened = 0
         self.passes: list[Proposal] = []
+        self.batches: list[int] = []
         self._offered: dict[int, Proposal] = {}
         self._table: dict[tuple[int, ...], np.ndarray] = {}
 
@@ -155,29 +159,41 @@ class FakeEngine:
             self._table[state] = (noise * self.spread).astype(np.float32)
         return self._table[state]
 
-    def prefill(self, requests, first):
-        rows = [len(self.passes) + at for at in range(len(requests))]
-        for row, request in zip(rows, requests, strict=True):
-            self.open[row] = request.prompt.tolist()
-        return rows, [self._pass(row, p) for row, p in zip(rows, first, strict=True)]
+    def fits(self, size):
+        return self.used + size <= self.cache_tokens
 
-    def check(self, rows, roots, proposals):
-        for row, root in zip(rows, roots, strict=True):
+    def open(self, prompt, size):
+        assert self.fits(size)
+        self.opened += 1
+        self.open_rows[self.opened], self.sizes[self.opened] = [], size
+        return self.opened, 0
+
+    @property
+    def used(self):
+        return sum(self.sizes.values())
+
+    def check(self, rows, leads, proposals):
+        assert len(set(rows)) == len(rows) > 0
+        self.batches.append(len(rows))
+        for row, lead in zip(rows, leads, strict=True):
             assert row not in self._offered, "the last proposal was not settled"
-            self.open[row].append(int(root))
+            assert len(lead)
+            self.open_rows[row] += lead.tolist()
         return [self._pass(row, p) for row, p in zip(rows, proposals, strict=True)]
 
-    def keep(self, row, path):
-        offered = self._offered.pop(row)
-        for above, node in zip([-1, *path], path, strict=False):
-            assert offered.parents[node] == above
-        self.open[row] += [int(offered.tokens[node]) for node in path]
+    def keep(self, rows, paths):
+        for row, path in zip(rows, paths, strict=True):
+            offered = self._offered.pop(row)
+            for above, node in zip([-1, *path], path, strict=False):
+                assert offered.parents[node] == above
+            self.open_rows[row] += [int(offered.tokens[node]) for node in path]
 
     def close(self, row):
-        del self.open[row]
+        del self.open_rows[row], self.sizes[row]
+        self._offered.pop(row, None)
 
     def _pass(self, row, offered):
-        before, paths = self.open[row], [[]]
+        before, paths = self.open_rows[row], [[]]
         assert self.drafts or not len(offered)
         assert self.trees or offered.is_chain
         for node, token in enumerate(offered.tokens.tolist()):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ Message = Mapping[str, Any]
 FinishReason = Literal["stop", "length"]
 
 #: Who put a token on the table: index = the `source` code of a proposal's node.
-SOURCES = ("model", "corpus", "context", "draft")
+SOURCES = ("model", "corpus", "context", "draft", "prediction", "grammar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,8 @@ class Sampling:
 
     Penalties: `repetition_penalty` divides or multiplies logits of ids in prompt and output (as
     transformers); `presence_penalty` and `frequency_penalty` subtract from ids in the output (as
-    OpenAI). `seed` makes a sampled answer repeatable; None draws a fresh seed for each request.
+    OpenAI). `logit_bias` adds to the logits of ids. `seed` makes a sampled answer repeatable; None
+    draws a fresh seed for each request.
     """
 
     temperature: float = 0.0
@@ -58,6 +59,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
     seed: int | None = None
 
     def __post_init__(self) -> None:
@@ -77,11 +79,12 @@ class Sampling:
 
     @property
     def penalised(self) -> bool:
-        """Whether logits depend on the tokens so far."""
+        """Whether logits are changed before the pick."""
         return (
             self.repetition_penalty != 1.0
             or self.presence_penalty != 0.0
             or self.frequency_penalty != 0.0
+            or bool(self.logit_bias)
         )
 
     @property
@@ -90,9 +93,55 @@ class Sampling:
         return self.temperature == 0 and not self.penalised
 
 
+class Processor(Protocol):
+    """Changes logits before a token is picked. Called once for each token of an answer, in order,
+    so it may keep a state."""
+
+    def __call__(self, history: Ids, logits: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The logits f32[V] to pick from, given prompt and answer so far, i32[n]."""
+        ...
+
+
+class Constraint(Protocol):
+    """A grammar's place in one answer."""
+
+    def allows(self, token: int) -> bool:
+        """Whether `token` may come next."""
+        ...
+
+    def mask(self, logits: NDArray[np.float32]) -> None:
+        """Set the logits f32[V] of ids that may not come next to -inf, in place."""
+        ...
+
+    def accept(self, token: int) -> None:
+        """Move on by a token that was written."""
+        ...
+
+    def forced(self) -> Sequence[int]:
+        """The ids that must come next, as far as the grammar leaves no choice."""
+        ...
+
+    def admits(self, tokens: Sequence[int], parents: Sequence[int]) -> list[bool]:
+        """Which nodes of a drafted tree may be written; changes nothing."""
+        ...
+
+
+class Grammar(Protocol):
+    """What an answer must look like."""
+
+    def start(self) -> Constraint:
+        """The start of one answer."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Request:
-    """One prompt on its way through the decode loop, as token ids."""
+    """One prompt on its way through the decode loop, as token ids.
+
+    `prediction` is what the caller expects the answer to be, a source of drafts. `processors` makes
+    what changes logits in this answer, after the penalties. `logprobs` asks for the log-probability of
+    each token and of so many likeliest ones.
+    """
 
     id: str
     prompt: Ids
@@ -100,6 +149,24 @@ class Request:
     stop: tuple[str, ...] = ()
     max_tokens: int = 256
     task: str | None = None
+    prediction: Ids | None = None
+    grammar: Grammar | None = None
+    processors: Callable[[], Sequence[Processor]] | None = None
+    logprobs: int | None = None
+
+    @property
+    def plain_greedy(self) -> bool:
+        """Whether every pick is simply the highest raw logit."""
+        return self.sampling.plain_greedy and self.grammar is None and self.processors is None
+
+
+@dataclass(frozen=True, slots=True)
+class Logprobs:
+    """Natural logarithms of the model's own probabilities, before temperature, penalties and
+    grammar: of the written token, and of the likeliest ids, best first."""
+
+    token: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,18 +181,21 @@ class Chunk:
     text: str
     source: str
     step: int
+    logprobs: Logprobs | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """What one answer cost. Times are wall-clock seconds; `offered` and `accepted` count drafted
-    tokens; `rejects` counts steps that refused at least one, `block_stops` answers that ended
-    inside a block of accepted tokens."""
+    """What one answer cost. Times are wall-clock seconds, the passes' that it shared with others
+    included; `offered` and `accepted` count drafted tokens by source; `shared` prompt tokens that
+    were already in the cache; `rejects` counts steps that refused at least one, `block_stops`
+    answers that ended inside a block of accepted tokens."""
 
     steps: int = 0
     prefill_seconds: float = 0.0
     decode_seconds: float = 0.0
-    offered: int = 0
+    shared: int = 0
+    offered: Mapping[str, int] = field(default_factory=dict[str, int])
     accepted: Mapping[str, int] = field(default_factory=dict[str, int])
     rejects: int = 0
     block_stops: int = 0
@@ -141,3 +211,4 @@ class Completion:
     sources: tuple[str, ...]
     finish_reason: FinishReason
     stats: Stats
+    logprobs: tuple[Logprobs, ...] = ()

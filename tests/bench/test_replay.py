@@ -178,7 +178,7 @@ def test_our_draft_is_replayed_as_the_decode_loop_runs_it(
     replayed = follow({"tascel": Entrant(draft)}, examples, rules)["tascel"]
     for done, cost in zip(real, replayed, strict=True):
         assert cost.steps == done.stats.steps - 1  # the prefill's
-        assert cost.offered == done.stats.offered
+        assert cost.offered == sum(done.stats.offered.values())
         assert cost.accepted == done.stats.accepted
         assert cost.rejects == done.stats.rejects
     assert sum(cost.offered for cost in replayed) > 50

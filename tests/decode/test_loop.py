@@ -68,7 +68,7 @@ def test_no_draft_changes_the_answer(
     draft = oracle_draft(plain.tokens, seed, skill, width, tree, garbage=garbage)
     assert same(answer(engine, byte_stream, request, draft), plain)
     assert draft.opened == draft.closed == 1
-    assert not engine.open
+    assert not engine.open_rows
     assert len(plain.tokens) <= min(max_tokens, context - len(prompt))
 
 
@@ -81,17 +81,18 @@ def test_hits_and_misses_both_happen_in_the_property_above(
     assert stats.steps < 100
     assert stats.rejects > 10
     assert sum(stats.accepted.values()) > 30
-    assert stats.offered > sum(stats.accepted.values())
+    assert sum(stats.offered.values()) > sum(stats.accepted.values())
 
 
 def test_a_wrong_engine_is_noticed(fake_engine: Any, oracle_draft: Any, byte_stream: Any) -> None:
     """The control: an engine that forgets which nodes were rejected fails the property."""
 
     class Forgetful(fake_engine):
-        def keep(self, row, path):
-            offered = self._offered[row]
-            super().keep(row, path)
-            self.open[row] += offered.tokens[len(path) : len(path) + 1].tolist()
+        def keep(self, rows, paths):
+            offered = [self._offered[row] for row in rows]
+            super().keep(rows, paths)
+            for row, path, drafted in zip(rows, paths, offered, strict=True):
+                self.open_rows[row] += drafted.tokens[len(path) : len(path) + 1].tolist()
 
     request = Request("r", PROMPT, max_tokens=60)
     plain = answer(fake_engine(), byte_stream, request)
@@ -189,7 +190,7 @@ def test_a_breaker_stops_drafting(fake_engine: Any, oracle_draft: Any, byte_stre
         def allows(self) -> bool:
             return len(self.records) < 3
 
-        def record(self, offered: int, accepted: int, pending: int) -> None:
+        def record(self, offered: int, accepted: int, pending: int, rows: int) -> None:
             self.records.append((offered, accepted, pending))
 
     request, breaker = Request("r", PROMPT, max_tokens=60), Breaker()
@@ -198,7 +199,7 @@ def test_a_breaker_stops_drafting(fake_engine: Any, oracle_draft: Any, byte_stre
     drafted = complete(decode(fake_engine(), draft, request, PRICE, byte_stream(), breaker))
     assert same(drafted, plain)
     assert len(breaker.records) == 3
-    assert drafted.stats.offered == sum(offered for offered, _, _ in breaker.records)
+    assert sum(drafted.stats.offered.values()) == sum(offered for offered, *_ in breaker.records)
     assert sum(drafted.stats.accepted.values()) == sum(took for _, took, _ in breaker.records)
     assert {pending for _, _, pending in breaker.records} <= {1, len(PROMPT)}
 
@@ -230,9 +231,9 @@ def test_closing_early_frees_row_and_session(
     draft.accept = lambda tokens, offered, taken: None
     run = decode(engine, draft, Request("r", PROMPT), PRICE, byte_stream())
     next(run)
-    assert engine.open
+    assert engine.open_rows
     run.close()
-    assert not engine.open
+    assert not engine.open_rows
     assert draft.closed == 1
 
 
@@ -246,7 +247,7 @@ def test_a_failing_draft_still_frees_the_row(
     engine, draft = fake_engine(), Failing([0] * 99)
     with pytest.raises(OSError, match="disk"):
         answer(engine, byte_stream, Request("r", PROMPT), draft)
-    assert not engine.open
+    assert not engine.open_rows
     assert draft.closed == 1
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tascel.decode import loop
+from tascel.decode import answer
 from tascel.decode.loop import complete, decode
 from tascel.decode.pick import Picker, gumbel, penalise, survivors
 from tascel.draft.price import Price
@@ -92,13 +92,13 @@ def test_ties_at_a_threshold_all_stay_and_the_best_always_stays() -> None:
 
 def test_greedy_takes_the_lowest_id_among_equals() -> None:
     verdict, prompt = Verdict([0, 2, 2, 1]), np.array([3], np.int32)
-    assert Picker(Sampling(), prompt).pick(verdict, -1, []) == 1
-    assert Picker(Sampling(presence_penalty=0.1), prompt).pick(verdict, -1, []) == 1
-    assert Picker(Sampling(presence_penalty=0.1), prompt).pick(verdict, -1, [1]) == 2
+    assert Picker(Request("r", prompt, Sampling())).pick(verdict, -1, []) == 1
+    assert Picker(Request("r", prompt, Sampling(presence_penalty=0.1))).pick(verdict, -1, []) == 1
+    assert Picker(Request("r", prompt, Sampling(presence_penalty=0.1))).pick(verdict, -1, [1]) == 2
 
 
 def test_logits_that_are_no_numbers_are_reported() -> None:
-    picker = Picker(Sampling(temperature=1.0), np.array([0], np.int32))
+    picker = Picker(Request("r", np.array([0], np.int32), Sampling(temperature=1.0)))
     with pytest.raises(ModelError, match="not numbers"):
         picker.pick(Verdict([0, np.nan]), -1, [])
 
@@ -141,9 +141,9 @@ def test_noise_is_gumbel_along_every_axis(axis: str) -> None:
 
 def test_a_fresh_seed_for_each_request() -> None:
     verdict, prompt = Verdict(np.zeros(50_000)), np.array([3], np.int32)
-    picks = {Picker(Sampling(temperature=1.0), prompt).pick(verdict, -1, []) for _ in range(8)}
+    picks = {Picker(Request("r", prompt, Sampling(temperature=1.0))).pick(verdict, -1, []) for _ in range(8)}
     assert len(picks) > 1
-    fixed = {Picker(Sampling(temperature=1.0, seed=9), prompt).pick(verdict, -1, []) for _ in "ab"}
+    fixed = {Picker(Request("r", prompt, Sampling(temperature=1.0, seed=9))).pick(verdict, -1, []) for _ in "ab"}
     assert len(fixed) == 1
 
 
@@ -200,5 +200,5 @@ def test_a_biased_sampler_fails_the_same_test(
             if node < 0:
                 return
 
-    monkeypatch.setattr(loop, "walk", biased)
+    monkeypatch.setattr(answer, "walk", biased)
     assert pair_deviation(fake_engine, oracle_draft, byte_stream) > 8

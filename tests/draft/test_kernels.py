@@ -149,20 +149,20 @@ def test_a_batch_is_drafted_as_its_rows_are(
     parts: list[np.ndarray], rows: list[tuple[list[int], list[int]]]
 ) -> None:
     draft = NgramDraft(Corpus.of(parts), random_trust(1), {EOS}, VOCABULARY, DraftConfig(most=9))
-    price = Price(np.stack([1 + np.arange(10) * 0.02 * (b + 1) for b in range(5)]).astype("f4"))
+    price = Price([1, 3, 5], np.stack([1 + np.arange(20) * 0.02 * (b + 1) for b in range(3)]))
     sessions = []
     for prompt, answer in rows:
         sessions.append(draft.open(Request("r", np.array(prompt, np.int32))))
         sessions[-1].accept(answer, Proposal.nothing(), 0)
     rooms = list(range(1, len(rows) + 1))
-    alone = Price(price.ms[len(rows) - 1 : len(rows)])
-    together = draft.propose_many(sessions, rooms, price)
+    together = draft.propose_many(sessions, rooms, price, len(rows))
+    limits = draft.limits(price, len(rows), len(rows))
     for session, room, proposal in zip(sessions, rooms, together, strict=True):
-        single = session.propose(room, alone)
+        (single,) = draft.propose_rows(session.rows(room), limits)
         assert single.tokens.tolist() == proposal.tokens.tolist()
         assert single.parents.tolist() == proposal.parents.tolist()
         assert single.trust.tolist() == proposal.trust.tolist()
-    assert draft.propose_many([], [], price) == []
+    assert draft.propose_many([], [], price, 1) == []
 
 
 @given(st.lists(st.floats(0.0, 3.0), min_size=1, max_size=20))

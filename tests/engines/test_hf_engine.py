@@ -111,12 +111,13 @@ def ancestors(proposal: Proposal, node: int) -> list[int]:
 
 def worst_logit(engine: HfEngine, model: Any, proposal: Proposal, *, cached: bool) -> float:
     """How far the logits of a pass with `proposal` are from plain forwards without a cache."""
-    (row,), (verdict,) = engine.prefill([Request("r", PROMPT)], [proposal])
+    row, _ = engine.open(PROMPT, 200)
+    (verdict,) = engine.check([row], [PROMPT], [proposal])
     before = PROMPT.tolist()
     if cached:
-        engine.keep(row, [])
+        engine.keep([row], [[]])
         before.append(42)
-        (verdict,) = engine.check([row], np.array([42], np.int32), [proposal])
+        (verdict,) = engine.check([row], [np.array([42], np.int32)], [proposal])
     worst = 0.0
     for node in range(-1, len(proposal)):
         path = [int(proposal.tokens[n]) for n in ancestors(proposal, node)]
@@ -306,7 +307,7 @@ def test_models_with_a_running_state_are_refused_or_run_plainly(
     draft = oracle_draft([1] * 30)
     plain = answer(engine, byte_stream, Request("r", PROMPT, max_tokens=30), draft)
     assert plain.tokens == stock(model, PROMPT, 30)
-    assert plain.stats.offered == 0
+    assert not plain.stats.offered
 
 
 def test_other_kinds_of_models_are_refused_by_name(toy: Any) -> None:

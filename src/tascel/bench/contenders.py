@@ -113,7 +113,7 @@ def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
     model: Any = runner.model
 
     def answer(request: Request) -> Answer:
-        if not request.sampling.plain_greedy:
+        if not request.plain_greedy:
             raise RequestError("stock generate is compared greedily", "Leave out sampling settings")
         ids = torch.tensor(request.prompt[None], dtype=torch.long, device=model.device)
         passes: list[None] = []

@@ -144,4 +144,4 @@ def _step(offered: Proposal, rest: Sequence[int]) -> list[tuple[int, int]]:
 
 def speedup(costs: Sequence[Cost], rules: Rules) -> float:
     """One pass a token over what was charged."""
-    return float(rules.price.ms[0, 0]) * sum(c.tokens for c in costs) / sum(c.ms for c in costs)
+    return float(rules.price.plain()) * sum(c.tokens for c in costs) / sum(c.ms for c in costs)

@@ -139,7 +139,7 @@ def report(
         "examples": len(ours),
         "tokens": tokens,
         "price_file": price_file,
-        "step_ms": round(float(rules.price.ms[0, 0]), 4),
+        "step_ms": round(float(rules.price.plain()), 4),
         "trees": rules.trees,
         "drafts": [row | {"settings": dict(settings.get(row["name"], {}))} for row in rows],
     }

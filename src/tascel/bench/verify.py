@@ -63,7 +63,7 @@ def verify(
     Prompts are requests, or texts or messages for greedy ones with default settings.
     """
     requests = [p if isinstance(p, Request) else runner.request(p) for p in prompts]
-    greedy = all(r.sampling.plain_greedy and not r.stop for r in requests)
+    greedy = all(r.plain_greedy and not r.stop for r in requests)
     names = ["none", *(["transformers"] if greedy else [])]
     others = contenders(runner, names)
     tokens = drafted = offered = rejects = block_stops = 0
@@ -72,7 +72,7 @@ def verify(
         ours = complete(runner.run(request))
         tokens += len(ours.tokens)
         drafted += sum(ours.stats.accepted.values())
-        offered += ours.stats.offered
+        offered += sum(ours.stats.offered.values())
         rejects += ours.stats.rejects
         block_stops += ours.stats.block_stops
         for name in names:
@@ -100,8 +100,9 @@ def _difference(
     gap = float("inf")  # one answer goes on where the other has ended: no tie can do that
     if at < shorter:
         prompt = np.concatenate([request.prompt, np.asarray(ours[:at], np.int32)])
-        (row,), (verdict,) = runner.engine.prefill([Request("gap", prompt)], [Proposal.nothing()])
-        picker = Picker(request.sampling, request.prompt)
+        row, shared = runner.engine.open(prompt, len(prompt))
+        (verdict,) = runner.engine.check([row], [prompt[shared:]], [Proposal.nothing()])
+        picker = Picker(request)
         ids, scores = picker.scores(verdict.logits(-1), ours[:at])
         score = dict(zip(ids.tolist(), scores.tolist(), strict=True))
         gap = abs(score.get(ours[at], np.inf) - score.get(theirs[at], -np.inf))

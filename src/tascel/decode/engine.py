@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
-from tascel.types import Ids, Request
+from tascel.types import Ids
 
 Row = Hashable
 
@@ -30,8 +30,8 @@ class Verdict(Protocol):
 
 
 class Engine(Protocol):
-    """One model in one runtime, seen as rows of cached tokens (`[B, W]`; batch 1 is no special
-    case)."""
+    """One model in one runtime, seen as rows of cached tokens; a batch of one is no special
+    case."""
 
     #: Longest prompt plus answer the model can hold, in tokens.
     context_limit: int
@@ -46,21 +46,31 @@ class Engine(Protocol):
     trees: bool
     #: Whether rejected tokens can be taken back; otherwise nothing may be drafted.
     drafts: bool
+    #: Tokens that all rows together may hold.
+    cache_tokens: int
 
-    def prefill(
-        self, requests: Sequence[Request], first: Sequence[Proposal]
-    ) -> tuple[list[Row], list[Verdict]]:
-        """Read the prompts, each with its first proposal riding on the same pass."""
+    def fits(self, size: int) -> bool:
+        """Whether a row of `size` tokens could be opened now."""
+        ...
+
+    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+        """A row that will hold up to `size` tokens, prompt and answer.
+
+        Also how many tokens of `prompt` it holds already, since another row read them: less than
+        all, so that there is something to read.
+        """
         ...
 
     def check(
-        self, rows: Sequence[Row], roots: Ids, proposals: Sequence[Proposal]
+        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
     ) -> list[Verdict]:
-        """One pass: row b is fed `roots[b]` and then its proposal. i32[B] roots."""
+        """One pass over rows: each is fed its lead, i32[n] with n at least 1, and then its
+        proposal, which hangs below the last token of the lead. A lead is the prompt, a piece of it,
+        or the token last written. `keep` must follow before the row's next pass."""
         ...
 
-    def keep(self, row: Row, path: Sequence[int]) -> None:
-        """Keep root and the nodes of `path` of the last proposal in the cache, drop the rest."""
+    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None:
+        """Keep the leads and of each proposal the nodes of the path; take the rest back."""
         ...
 
     def close(self, row: Row) -> None:

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Generator
-from contextlib import ExitStack
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 
-from tascel.decode.engine import Engine, Row, Verdict
-from tascel.decode.pick import Picker
-from tascel.decode.stop import Detokenizer, Stopper
-from tascel.decode.walk import trim, walk
-from tascel.draft.base import Draft, Proposal, Session
+from tascel.decode.answer import Answer, longest_answer
+from tascel.decode.engine import Engine
+from tascel.decode.stop import Detokenizer
+from tascel.decode.walk import trim
+from tascel.draft.base import BatchDraft, Draft, Proposal, Session
+from tascel.draft.merge import afford, merge, select
+from tascel.draft.prediction import Prediction
 from tascel.draft.price import Price
-from tascel.errors import RequestError
-from tascel.types import SOURCES, Chunk, Completion, FinishReason, Request, Stats
+from tascel.types import SOURCES, Chunk, Completion, Ids, Request
 
 #: On longer prompts the first proposal is a chain: a tree needs a mask of prompt x prompt.
 LONGEST_MASKED_PROMPT = 4096
+#: No pass of a batch is offered more drafted tokens: a bound on memory that no price reaches.
+WIDEST = 1024
+
+_DRAFT = SOURCES.index("draft")  # the sources after it are not the draft's
 
 
 class Breaker(Protocol):
@@ -31,9 +34,141 @@ class Breaker(Protocol):
         """Whether this step may be drafted; asked once a step."""
         ...
 
-    def record(self, offered: int, accepted: int, pending: int) -> None:
-        """One drafted step: tokens offered and accepted, on a pass of `pending` tokens anyway."""
+    def record(self, offered: int, accepted: int, pending: int, rows: int) -> None:
+        """One drafted pass of `rows` rows: tokens offered and accepted, beside `pending` tokens."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An engine and what drafts for it. One `step` is one pass over any number of answers.
+
+    The tokens are those of plain decoding (`draft` None), whatever the draft proposes and whoever
+    shares the pass.
+    """
+
+    engine: Engine
+    draft: Draft | None
+    price: Price
+    breaker: Breaker | None = None
+
+    def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
+        """Open a row and the drafts for `request`. Raises as `decode` does."""
+        answer = Answer.start(self.engine, request, detokenizer)
+        if self.engine.drafts and self.draft is not None:
+            answer.session = self.draft.open(request)
+        if self.engine.drafts and request.prediction is not None and len(request.prediction):
+            answer.prediction = Prediction(request.prediction)
+        return answer
+
+    def step(self, answers: Sequence[Answer], piece: int = 1 << 30) -> list[list[Chunk]]:
+        """One pass: every answer reads at most `piece` more tokens of its prompt, or goes on.
+
+        Returns the new chunks by answer; none for one that has more to read.
+        """
+        started = perf_counter()
+        turns = [_Turn(answer, answer.lead(piece)) for answer in answers]
+        self._propose(turns)
+        verdicts = self.engine.check(
+            [answer.row for answer in answers],
+            [turn.lead for turn in turns],
+            [turn.offered for turn in turns],
+        )
+        for turn, verdict in zip(turns, verdicts, strict=True):
+            if not turn.reading:
+                turn.chunks, turn.path = turn.answer.take(verdict, turn.offered)
+        alive = [turn for turn in turns if not turn.answer.done]
+        self.engine.keep([turn.answer.row for turn in alive], [turn.path for turn in alive])
+        self._record(turns)
+        for turn in turns:
+            turn.settle(perf_counter() - started)
+        return [turn.chunks for turn in turns]
+
+    def _propose(self, turns: Sequence[_Turn]) -> None:
+        """Fill in what this pass checks."""
+        rooms = {id(turn): turn.answer.room(self.engine) for turn in turns if not turn.reading}
+        able = [turn for turn in turns if rooms.get(id(turn), 0) > 0]
+        if not self.engine.drafts or not able:
+            return
+        pending, sure = sum(len(turn.lead) for turn in turns), max(1, len(rooms))
+        drafts = self._drafts(able, [rooms[id(turn)] for turn in able], pending)
+        for turn, drafted in zip(able, drafts, strict=True):
+            turn.offered = self._unite(turn, drafted, rooms[id(turn)])
+        if len(turns) > 1 or turns[0].answer.guided:
+            # A lone draft was grown at this very price; anything else is weighed together.
+            most = min(WIDEST, sum(len(turn.offered) for turn in able))
+            cost = self.price.curve(pending, most, sure)
+            for turn, offered in zip(
+                able, afford([turn.offered for turn in able], sure, cost), strict=True
+            ):
+                turn.offered = offered
+
+    def _drafts(
+        self, turns: Sequence[_Turn], rooms: Sequence[int], pending: int
+    ) -> list[Proposal]:
+        """What the draft proposes by turn; nothing while the breaker rests it."""
+        draft = self.draft
+        if draft is None or (self.breaker is not None and not self.breaker.allows()):
+            return [Proposal.nothing() for _ in turns]
+        sessions = [cast(Session, turn.answer.session) for turn in turns]
+        if len(turns) > 1 and isinstance(draft, BatchDraft):
+            return draft.propose_many(sessions, rooms, self.price, pending)
+        return [
+            session.propose(room, self.price, pending)
+            for session, room in zip(sessions, rooms, strict=True)
+        ]
+
+    def _unite(self, turn: _Turn, drafted: Proposal, room: int) -> Proposal:
+        """One proposal of all sources: the prediction, what the grammar forces, and the draft."""
+        answer, engine = turn.answer, self.engine
+        trees = engine.trees and len(turn.lead) <= LONGEST_MASKED_PROMPT
+        if not answer.guided:
+            return trim(drafted, room, engine.vocab_size, trees)
+        parts = [drafted]
+        if answer.constraint is not None:
+            parts.insert(0, Proposal.chain(answer.constraint.forced(), SOURCES.index("grammar")))
+        if answer.prediction is not None:
+            parts.insert(0, answer.prediction.propose(room))
+        merged = merge([trim(part, room, engine.vocab_size) for part in parts])
+        offered = trim(merged, room, engine.vocab_size, trees)
+        if answer.constraint is None:
+            return offered
+        admitted = answer.constraint.admits(offered.tokens.tolist(), offered.parents.tolist())
+        return select(offered, np.flatnonzero(admitted))
+
+    def _record(self, turns: Sequence[_Turn]) -> None:
+        """Tell the breaker how the draft's tokens fared."""
+        if self.breaker is None:
+            return
+        offered = sum(np.count_nonzero(turn.offered.source <= _DRAFT) for turn in turns)
+        if offered:
+            taken = [turn.offered.source[turn.path] for turn in turns]
+            accepted = sum(np.count_nonzero(source <= _DRAFT) for source in taken)
+            pending = sum(len(turn.lead) for turn in turns)
+            rows = max(1, sum(not turn.reading for turn in turns))
+            self.breaker.record(int(offered), int(accepted), pending, rows)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """An answer in one pass: what it reads, what is checked behind that, what comes of it."""
+
+    answer: Answer
+    lead: Ids
+    reading: bool = False
+    offered: Proposal = field(default_factory=Proposal.nothing)
+    chunks: list[Chunk] = field(default_factory=list[Chunk])
+    path: list[int] = field(default_factory=list[int])
+
+    def __post_init__(self) -> None:
+        self.reading = len(self.lead) < len(self.answer.unread)
+
+    def settle(self, seconds: float) -> None:
+        """Book the pass."""
+        if self.reading:
+            self.answer.read(len(self.lead), seconds)
+        else:
+            self.answer.settle(self.chunks, self.offered, len(self.path), seconds)
 
 
 def decode(
@@ -46,17 +181,26 @@ def decode(
 ) -> Generator[Chunk, None, Completion]:
     """Answer one request, token by token; the generator returns the Completion.
 
-    The tokens are those of plain decoding (`draft` None), whatever the draft proposes. Closing the
-    generator early frees the row and the draft's session.
+    Closing the generator early frees the row and the draft's session.
 
     Raises:
-        RequestError: an empty prompt or one with ids outside the vocabulary, a prompt that leaves
-            no room in the context, no token asked for, or an empty stop string.
+        RequestError: what `longest_answer` refuses.
     """
-    limit = _limit(engine, request)
-    stopper = Stopper(engine.eos_ids, request.stop, limit, detokenizer)
-    answer = _Answer(engine, request, limit, stopper, Picker(request.sampling, request.prompt))
-    return answer.run(draft, price, breaker)
+    loop = Loop(engine, draft, price, breaker)
+    longest_answer(engine, request)  # refused now, not at the first token
+    return _run(loop, request, detokenizer)
+
+
+def _run(
+    loop: Loop, request: Request, detokenizer: Detokenizer
+) -> Generator[Chunk, None, Completion]:
+    answer = loop.start(request, detokenizer)
+    try:
+        while not answer.done:
+            yield from loop.step([answer])[0]
+        return answer.completion()
+    finally:
+        answer.close(loop.engine)
 
 
 def complete(chunks: Generator[Chunk, None, Completion]) -> Completion:
@@ -66,123 +210,3 @@ def complete(chunks: Generator[Chunk, None, Completion]) -> Completion:
             next(chunks)
         except StopIteration as end:
             return end.value
-
-
-def _limit(engine: Engine, request: Request) -> int:
-    """How many tokens the answer may have."""
-    length, limit = len(request.prompt), engine.context_limit
-    if length == 0:
-        raise RequestError(f"{request.id}: the prompt is empty", "Give it some text")
-    if length >= limit:
-        raise RequestError(
-            f"{request.id}: the prompt has {length} tokens, the model's context {limit}",
-            "Shorten the prompt or use a model with a longer context",
-        )
-    if request.prompt.min() < 0 or request.prompt.max() >= engine.vocab_size:
-        raise RequestError(
-            f"{request.id}: the prompt has ids that the model does not know",
-            "Encode it with the model's own tokenizer",
-        )
-    if request.max_tokens < 1:
-        raise RequestError(
-            f"{request.id}: asked for {request.max_tokens} tokens", "Ask for at least one"
-        )
-    return min(request.max_tokens, limit - length)
-
-
-@dataclass(slots=True)
-class _Answer:
-    """One request under way: what is written so far, and what it cost."""
-
-    engine: Engine
-    request: Request
-    limit: int
-    stopper: Stopper
-    picker: Picker
-    written: list[int] = field(default_factory=list[int])
-    sources: list[str] = field(default_factory=list[str])
-    text: list[str] = field(default_factory=list[str])
-    seconds: list[float] = field(default_factory=list[float])
-    offered: int = 0
-    rejects: int = 0
-    block_stops: int = 0
-
-    def run(
-        self, draft: Draft | None, price: Price, breaker: Breaker | None
-    ) -> Generator[Chunk, None, Completion]:
-        started = perf_counter()
-        row: Row = None
-        session: Session | None = None
-        with ExitStack() as stack:
-            if draft is not None and self.engine.drafts:
-                session = draft.open(self.request)
-                stack.callback(session.close)
-            while self.stopper.reason is None:
-                pending = 1 if self.written else len(self.request.prompt)
-                offered = Proposal.nothing()
-                if session is not None and (breaker is None or breaker.allows()):
-                    offered = self._propose(session, price, pending)
-                if self.written:
-                    roots = np.array(self.written[-1:], np.int32)
-                    (verdict,) = self.engine.check([row], roots, [offered])
-                else:
-                    (row,), (verdict,) = self.engine.prefill([self.request], [offered])
-                    stack.callback(self.engine.close, row)
-                chunks, path = self._take(verdict, offered)
-                if self.stopper.reason is None:
-                    self.engine.keep(row, path)
-                if session is not None:
-                    session.accept([chunk.token for chunk in chunks], offered, len(path))
-                if breaker is not None and len(offered):
-                    breaker.record(len(offered), len(path), pending)
-                self.seconds.append(perf_counter() - started)
-                yield from chunks
-                started = perf_counter()
-        return self._completion(self.stopper.reason)
-
-    def _propose(self, session: Session, price: Price, pending: int) -> Proposal:
-        """What this pass checks: never deeper than the answer or the context may still grow."""
-        length = len(self.request.prompt) + len(self.written)
-        room = min(self.limit - len(self.written) - 1, self.engine.draft_limit - length)
-        if room <= 0:
-            return Proposal.nothing()
-        trees = self.engine.trees and pending <= LONGEST_MASKED_PROMPT
-        return trim(session.propose(room, price, pending), room, self.engine.vocab_size, trees)
-
-    def _take(self, verdict: Verdict, offered: Proposal) -> tuple[list[Chunk], list[int]]:
-        """Write what the pass allows: the accepted path, then the model's own token."""
-        chunks: list[Chunk] = []
-        path: list[int] = []
-        for token, node in walk(offered, lambda at: self.picker.pick(verdict, at, self.written)):
-            source = "model" if node < 0 else SOURCES[int(offered.source[node])]
-            text = self.stopper.push(token)
-            self.written.append(token)
-            self.sources.append(source)
-            self.text.append(text)
-            chunks.append(Chunk(token, text, source, step=len(self.seconds)))
-            if node >= 0:
-                path.append(node)
-            if self.stopper.reason is not None:
-                self.block_stops += node >= 0
-                break
-        self.offered += len(offered)
-        refused = len(chunks) > len(path) and np.any(offered.parents == (path or [-1])[-1])
-        self.rejects += bool(refused)
-        return chunks, path
-
-    def _completion(self, reason: FinishReason) -> Completion:
-        return Completion(
-            text="".join(self.text),
-            tokens=tuple(self.written),
-            sources=tuple(self.sources),
-            finish_reason=reason,
-            stats=Stats(
-                steps=len(self.seconds),
-                prefill_seconds=self.seconds[0],
-                decode_seconds=sum(self.seconds[1:]),
-                offered=self.offered,
-                accepted=Counter(source for source in self.sources if source != "model"),
-                rejects=self.rejects,
-                block_stops=self.block_stops,
-            ),
-        )

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tascel.decode.engine import Verdict
 from tascel.errors import ModelError
-from tascel.types import Ids, Sampling
+from tascel.types import Constraint, Ids, Request, Sampling
 
 Scores = NDArray[np.float64]
 
@@ -23,21 +23,28 @@ class Picker:
     same rule without noise.
     """
 
-    def __init__(self, sampling: Sampling, prompt: Ids) -> None:
-        self._sampling = sampling
-        self._prompt = np.unique(prompt)
+    def __init__(self, request: Request, constraint: Constraint | None = None) -> None:
+        self._plain = request.plain_greedy
+        self._sampling = sampling = request.sampling
+        self._constraint = constraint
+        self._processors = request.processors() if request.processors is not None else ()
+        self._prompt = request.prompt
+        self._prompt_ids = np.unique(request.prompt) if sampling.penalised else request.prompt
         self._seed = secrets.randbits(63) if sampling.seed is None else sampling.seed
 
     def pick(self, verdict: Verdict, node: int, history: Sequence[int]) -> int:
         """The id that follows `node`; `history` is the output so far, up to and with `node`.
 
+        Every id that is picked must be written, and the next pick be the one behind it: processors
+        and the grammar move along.
+
         Raises:
-            ModelError: the logits are not numbers.
+            ModelError: the logits are not numbers, or processors and grammar leave no id.
         """
-        if self._sampling.plain_greedy:
-            return verdict.argmax(node)
-        ids, scores = self.scores(verdict.logits(node), history)
-        return int(ids[np.argmax(scores)])
+        token = self._pick(verdict, node, history)
+        if self._constraint is not None:
+            self._constraint.accept(token)
+        return token
 
     def scores(
         self, logits: NDArray[np.float32], history: Sequence[int]
@@ -52,11 +59,32 @@ class Picker:
                 "the model's logits are not numbers", "Load it with dtype float32 or bfloat16"
             )
         if sampling.penalised:
-            penalise(logits, sampling, self._prompt, history)
+            penalise(logits, sampling, self._prompt_ids, history)
+        if self._processors:
+            ids = np.concatenate([self._prompt, np.asarray(history, np.int32)])
+            for process in self._processors:
+                logits = process(ids, logits)
+        if self._constraint is not None:
+            self._constraint.mask(logits)
+        if logits.max() == -np.inf:
+            raise ModelError(
+                "no token may come next: logits processors or the grammar refuse every one",
+                "Loosen them",
+            )
         if sampling.temperature == 0:
             return np.arange(len(logits)), logits.astype(np.float64)
         ids, scores = survivors(logits, sampling)
         return ids, scores + gumbel(self._seed, len(history), ids)
+
+    def _pick(self, verdict: Verdict, node: int, history: Sequence[int]) -> int:
+        if self._plain:
+            return verdict.argmax(node)
+        if self._constraint is not None and not self._processors and self._sampling.plain_greedy:
+            best = verdict.argmax(node)
+            if self._constraint.allows(best):  # then no mask can change the pick
+                return best
+        ids, scores = self.scores(verdict.logits(node), history)
+        return int(ids[np.argmax(scores)])
 
 
 def penalise(
@@ -65,7 +93,8 @@ def penalise(
     """Apply the penalties to `logits` f32[V], in place.
 
     Repetition as transformers does it (ids of prompt and output: positive logits are divided,
-    others multiplied), then presence and frequency as OpenAI documents them (output only).
+    others multiplied), then presence, frequency (output only) and
+    biases as OpenAI documents them.
     """
     written, counts = np.unique(np.asarray(history, np.int64), return_counts=True)
     seen = np.union1d(prompt, written)
@@ -73,6 +102,8 @@ def penalise(
     logits[seen] = np.where(logits[seen] < 0, logits[seen] * factor, logits[seen] / factor)
     logits[written] -= np.float32(sampling.presence_penalty)
     logits[written] -= np.float32(sampling.frequency_penalty) * counts.astype(np.float32)
+    for id_, bias in sampling.logit_bias:
+        logits[id_] += np.float32(bias)
 
 
 def survivors(logits: NDArray[np.float32], sampling: Sampling) -> tuple[NDArray[np.intp], Scores]:

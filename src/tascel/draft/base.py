@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,4 +77,15 @@ class Draft(Protocol):
 
     def open(self, request: Request) -> Session:
         """Start a request."""
+        ...
+
+
+@runtime_checkable
+class BatchDraft(Draft, Protocol):
+    """A draft that can serve all rows of a batch in one call."""
+
+    def propose_many(
+        self, sessions: Sequence[Any], rooms: Sequence[int], price: Price, pending: int
+    ) -> list[Proposal]:
+        """`Session.propose` for every row, at the price of a batch of so many rows."""
         ...

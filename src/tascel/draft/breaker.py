@@ -35,10 +35,11 @@ class Breaker:
             return False
         return True
 
-    def record(self, offered: int, accepted: int, pending: int = 1) -> None:
-        """Book one drafted step: `offered` tokens checked beside `pending`, `accepted` right."""
-        curve = self._price.curve(pending, offered)
-        gain = accepted - float(curve[-1] - curve[0]) / float(self._price.ms[0, 0])
+    def record(self, offered: int, accepted: int, pending: int = 1, rows: int = 1) -> None:
+        """Book one drafted pass of `rows` rows: `offered` tokens checked beside `pending`,
+        `accepted` right."""
+        curve = self._price.curve(pending, offered, rows)
+        gain = accepted / rows - float(curve[-1] - curve[0]) / self._price.plain(rows)
         self._balance = min(0.0, self._balance + gain)
         self._earned += gain
         if self._balance < -self._allowed:

@@ -94,11 +94,11 @@ class NgramDraft:
         return NgramSession(self, request.prompt)
 
     def propose_many(
-        self, sessions: Sequence[NgramSession], rooms: Sequence[int], price: Price
+        self, sessions: Sequence[NgramSession], rooms: Sequence[int], price: Price, pending: int
     ) -> list[Proposal]:
-        """Draft for all rows of a batch in one call, at the price of a batch of that many rows.
+        """Draft for all rows of a batch in one call, each as if it drafted alone.
 
-        `rooms`: at most so many tokens deep, by row. Each row's pass carries one token anyway.
+        `rooms`: at most so many tokens deep, by row. The pass carries `pending` tokens anyway.
         """
         if not sessions:
             return []
@@ -114,7 +114,7 @@ class NgramDraft:
             lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
             facts=facts,
         )
-        return self.propose_rows(rows, self.limits(price, 1, len(sessions)))
+        return self.propose_rows(rows, self.limits(price, pending, len(sessions)))
 
     def propose_rows(self, rows: Rows, limits: Limits) -> list[Proposal]:
         """One proposal for each row, by the configured rule."""
@@ -157,12 +157,13 @@ class NgramDraft:
         """Trust as it was built: what requests taught it is dropped."""
         self.mixer.drift[:] = 0.0
 
-    def _limits(self, price: Price, pending: int, batch: int) -> Limits:
+    def _limits(self, price: Price, pending: int, rows: int) -> Limits:
         config = self.config
-        cost = price.curve(pending, config.most, batch)
+        cost = price.curve(pending, config.most, rows)
         return Limits(
-            cost, flattest(cost), config.priced, not config.trees, self._eos, self._vocab_size
-        )
+            cost, flattest(cost), float(rows), config.priced, not config.trees, self._eos,
+            self._vocab_size,
+        )  # fmt: skip
 
 
 class NgramSession:
@@ -182,11 +183,13 @@ class NgramSession:
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
         """Draft at most `room` tokens deep, as much as pays at `price`."""
-        context = self.context
-        facts = self._facts
+        return self._draft.propose_rows(self.rows(room), self._draft.limits(price, pending, 1))[0]
+
+    def rows(self, room: int) -> Rows:
+        """This request's state as a batch of one."""
+        context, facts = self.context, self._facts
         facts[0, 0], facts[0, 2], facts[0, 3] = self.n_matches, context.length, room
-        rows = Rows(self._only, context.tokens, context.lengths, facts)
-        return self._draft.propose_rows(rows, self._draft.limits(price, pending, 1))[0]
+        return Rows(self._only, context.tokens, context.lengths, facts)
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""

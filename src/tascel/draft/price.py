@@ -1,48 +1,79 @@
-"""What a verify pass costs by its width. Measured once and kept in a file, never a clock at run
-time: so decisions are deterministic."""
+"""What a verify pass costs by its rows and tokens. Measured once and kept in a file, never a clock
+at run time: so decisions are deterministic."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+#: Milliseconds by rows of the pass, then by its tokens, those of all rows together.
+Points = Mapping[int, Mapping[int, float]]
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Price:
-    """`ms` f32[B, W]: milliseconds of one pass with b + 1 rows of w + 1 tokens each.
+    """`ms` f64[R, W]: milliseconds of one pass of `rows[r]` rows with w + 1 tokens in all.
 
-    Beyond the table the last slope goes on.
+    Between counts of rows it is interpolated; beyond the table the last slope goes on.
     """
 
-    ms: NDArray[np.float32]
+    rows: Sequence[int]
+    ms: NDArray[np.float64]
 
     @staticmethod
     def from_points(points: Mapping[int, float], widest: int = 64) -> Price:
         """Interpolate a single row's measured `{width: ms}`; noise never makes wider cheaper."""
-        widths = sorted(points)
-        measured = np.maximum.accumulate([points[w] for w in widths])
-        width = np.arange(1, widest + 1)
-        table = np.interp(width, widths, measured)
-        if len(widths) > 1:  # beyond the widest measured one the last slope goes on
-            slope = (measured[-1] - measured[-2]) / (widths[-1] - widths[-2])
-            table += slope * np.maximum(0, width - widths[-1])
-        return Price(table.astype(np.float32)[None, :])
+        return Price([1], _table(points, widest)[None])
+
+    @staticmethod
+    def from_rows(points: Points) -> Price:
+        """Interpolate what was measured for several numbers of rows."""
+        widest = max(64, *(max(by_width) for by_width in points.values()))
+        counts = sorted(points)
+        return Price(counts, np.stack([_table(points[rows], widest) for rows in counts]))
 
     @staticmethod
     def free(widest: int = 64) -> Price:
         """Width costs nothing: every node with any chance pays. For replay and tests."""
-        return Price(np.ones((1, widest), np.float32))
+        return Price([1], np.ones((1, widest)))
 
-    def curve(self, pending: int, extra: int, batch: int = 1) -> NDArray[np.float64]:
-        """Milliseconds of a pass with `pending` + 0…`extra` tokens: f64[extra + 1]."""
-        row = self.ms[min(batch, len(self.ms)) - 1].astype(np.float64)
-        slope = max(0.0, (row[-1] - row[len(row) // 2]) / max(1, len(row) - 1 - len(row) // 2))
+    def curve(self, pending: int, extra: int, rows: int = 1) -> NDArray[np.float64]:
+        """Milliseconds of a pass of `rows` rows with `pending` + 0…`extra` tokens in all:
+        f64[extra + 1]."""
+        table = self._of(rows)
+        middle = len(table) // 2
+        slope = max(0.0, (table[-1] - table[middle]) / max(1, len(table) - 1 - middle))
         width = np.arange(pending, pending + extra + 1)
-        inside = row[np.minimum(width, len(row)) - 1]
-        return inside + slope * np.maximum(0, width - len(row))
+        inside = table[np.minimum(width, len(table)) - 1]
+        return inside + slope * np.maximum(0, width - len(table))
+
+    def plain(self, rows: int = 1) -> float:
+        """Milliseconds of a pass that drafts nothing: one token for each row."""
+        return float(self.curve(rows, 0, rows)[0])
+
+    def _of(self, rows: int) -> NDArray[np.float64]:
+        above = int(np.searchsorted(self.rows, rows))
+        if above == len(self.rows):
+            return self.ms[-1]
+        if above == 0 or self.rows[above] == rows:
+            return self.ms[above]
+        low, high = self.rows[above - 1], self.rows[above]
+        share = (rows - low) / (high - low)
+        return (1 - share) * self.ms[above - 1] + share * self.ms[above]
+
+
+def _table(points: Mapping[int, float], widest: int) -> NDArray[np.float64]:
+    widths = sorted(points)
+    measured = np.maximum.accumulate([points[w] for w in widths])
+    width = np.arange(1, widest + 1)
+    table = np.interp(width, widths, measured)
+    if len(widths) > 1:  # beyond the widest measured one the last slope goes on
+        slope = (measured[-1] - measured[-2]) / (widths[-1] - widths[-2])
+        table += slope * np.maximum(0, width - widths[-1])
+    return table
 
 
 def flattest(cost: NDArray[np.float64]) -> NDArray[np.float64]:

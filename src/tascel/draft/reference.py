@@ -249,7 +249,8 @@ def _bucket(value: float, floors: NDArray[np.float64] | NDArray[np.int64]) -> in
 
 @dataclass(frozen=True)
 class Bounds:
-    """`cost[n]`: milliseconds of the pass with n drafted tokens; `room`: how deep a draft goes."""
+    """`cost[n]`: milliseconds of the pass with n drafted tokens, of which `sure` come anyway; `room`:
+    how deep a draft goes."""
 
     cost: Sequence[float]
     room: int
@@ -257,6 +258,7 @@ class Bounds:
     chain: bool
     eos: frozenset[int]
     vocabulary: int
+    sure: float = 1.0
 
 
 def grow(rule: Rule, start: Place, step: Callable[[Place, int], Place], b: Bounds) -> list[Node]:
@@ -264,7 +266,7 @@ def grow(rule: Rule, start: Place, step: Callable[[Place, int], Place], b: Bound
     nodes: list[Node] = []
     places, depths = [start], [0]
     waiting: list[Node] = []
-    expected, best, best_rate = 1.0, 0, 1.0 / b.cost[0]
+    expected, best, best_rate = b.sure, 0, b.sure / b.cost[0]
     here, trust, ended = 0, 1.0, False
     while len(nodes) < len(b.cost) - 1:
         if depths[here] < b.room and not ended:

@@ -20,7 +20,6 @@ from tascel.draft.base import Proposal
 from tascel.draft.price import Price
 from tascel.errors import TascelError
 from tascel.store.file import whole_file
-from tascel.types import Request
 
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
 #: Tokens in the cache while measuring: a short prompt's worth, or half of a small context.
@@ -132,14 +131,15 @@ def measure(
     prompt = (np.arange(context, dtype=np.int32) * 7919) % engine.vocab_size
     times: dict[int, list[float]] = {width: [] for width in widths}
     for round_ in range(ROUNDS):
-        (row,), _ = engine.prefill([Request("price", prompt)], [Proposal.nothing()])
-        engine.keep(row, [])
+        row, _ = engine.open(prompt, 2 * len(prompt))
+        engine.check([row], [prompt], [Proposal.nothing()])
+        engine.keep([row], [[]])
         for width in widths:
             proposal = Proposal.chain([(11 * i) % engine.vocab_size for i in range(width - 1)])
             started = perf_counter()
-            (verdict,) = engine.check([row], prompt[:1], [proposal])
+            (verdict,) = engine.check([row], [prompt[:1]], [proposal])
             verdict.argmax(-1)
-            engine.keep(row, [])
+            engine.keep([row], [[]])
             times[width].append(perf_counter() - started)
         engine.close(row)
         progress(round_ + 1, ROUNDS)

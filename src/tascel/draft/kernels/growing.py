@@ -38,11 +38,12 @@ LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
 
 class Limits(NamedTuple):
     """What a draft may cost and hold. `cost` f64[N + 1]: milliseconds of the pass with 0…N drafted
-    tokens; `slope` f64[N + 1]: the flattest average slope from each number to any larger one.
-    Unless `priced` all N are offered. An id of `eos` is never continued."""
+    tokens; `slope` f64[N + 1]: the flattest average slope from each number to any larger one; `sure`
+    tokens come of the pass anyway. Unless `priced` all N are offered. An id of `eos` is never continued."""
 
     cost: NDArray[np.float64]
     slope: NDArray[np.float64]
+    sure: float
     priced: bool
     chain: bool
     eos: Ints
@@ -75,7 +76,7 @@ class Grown(NamedTuple):
 def grow(
     text: Any, array: Any, tops: Any, steps: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
-    cost: Any, slope: Any, priced: Any, chain: Any, eos: Any, vocabulary: Any,
+    cost: Any, slope: Any, sure: Any, priced: Any, chain: Any, eos: Any, vocabulary: Any,
     matches: Any, context: Any, lengths: Any, facts: Any,
     tokens: Any, parents: Any, trusts: Any, sources: Any, width: Any,
 ) -> None:  # fmt: skip
@@ -83,7 +84,7 @@ def grow(
     since numba needs three microseconds more to take them as tuples."""
     index = Index(text, array, tops, steps)
     mixer = Mixer(rule, order, least, weight, trust, drift)
-    limits = Limits(cost, slope, priced, chain, eos, vocabulary)
+    limits = Limits(cost, slope, sure, priced, chain, eos, vocabulary)
     out = Grown(tokens, parents, trusts, sources, width)
     for r in range(len(facts)):
         n_matches, first, length, room = facts[r]
@@ -126,7 +127,7 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
     for o in range(len(occ)):
         occ_of[0, o, 0], occ_of[0, o, 1] = occ[o, 0], occ[o, 1]
     nodes = 0
-    expected, best, best_rate = 1.0, 0, 1.0 / cost[0]
+    expected, best, best_rate = limits.sure, 0, limits.sure / cost[0]
     here, path = 0, 1.0  # slot 0 is the root, slot i + 1 the node i
     ended = False
     while nodes < most:

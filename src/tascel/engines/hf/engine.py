@@ -16,7 +16,7 @@ from tascel.draft.base import Proposal
 from tascel.engines.hf.selfcheck import self_check
 from tascel.engines.hf.traits import read_traits
 from tascel.errors import ModelError
-from tascel.types import Ids, Request
+from tascel.types import Ids
 
 
 @dataclass(slots=True, eq=False)
@@ -70,6 +70,7 @@ class HfEngine:
         self.draft_limit = traits.rope_switch
         self.vocab_size = traits.vocab_size
         self.eos_ids = traits.eos_ids
+        self.cache_tokens = 1 << 30
         self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
         if self.drafts:
             self.drafts, self.trees = self_check(self, traits.masks and not traits.windowed)
@@ -85,29 +86,30 @@ class HfEngine:
         """Where the model's input goes."""
         return self._model.device
 
-    def prefill(
-        self, requests: Sequence[Request], first: Sequence[Proposal]
-    ) -> tuple[list[Row], list[Verdict]]:
-        """Read the prompts, row after row, each with its first proposal on the same pass."""
-        rows = [HfRow(self._new_cache()) for _ in requests]
-        verdicts: list[Verdict] = [
-            self._pass(row, request.prompt.tolist(), proposal)
-            for row, request, proposal in zip(rows, requests, first, strict=True)
-        ]
-        return [*rows], verdicts
+    def fits(self, size: int) -> bool:
+        """Always: rows grow as they are written."""
+        return True
+
+    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+        """An empty row; nothing is shared."""
+        return HfRow(self._new_cache()), 0
 
     def check(
-        self, rows: Sequence[Row], roots: Ids, proposals: Sequence[Proposal]
+        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
     ) -> list[Verdict]:
-        """Feed each row its root and proposal, row after row."""
+        """Feed each row its lead and proposal, row after row."""
         return [
-            self._pass(cast(HfRow, row), [int(root)], proposal)
-            for row, root, proposal in zip(rows, roots, proposals, strict=True)
+            self._pass(cast(HfRow, row), lead.tolist(), proposal)
+            for row, lead, proposal in zip(rows, leads, proposals, strict=True)
         ]
 
-    def keep(self, row: Row, path: Sequence[int]) -> None:
+    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None:
+        """Row after row."""
+        for row, path in zip(rows, paths, strict=True):
+            self._keep(cast(HfRow, row), path)
+
+    def _keep(self, row: HfRow, path: Sequence[int]) -> None:
         """Move the entries of `path` up to the row's tokens and crop the cache behind them."""
-        assert isinstance(row, HfRow)
         base, dropped = len(row.tokens), len(row.offered) - len(path)
         row.tokens += [row.offered[node] for node in path]
         row.offered = []

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from tascel.decode.engine import Engine
 from tascel.draft.base import Proposal
-from tascel.types import Request
 
 _EQUAL = 0.25  # bf16 noise is below a tenth of the control, an ignored mask is all of it
 _PROMPT = 6
@@ -63,13 +62,14 @@ def _logits(
     engine: Engine, offered: Proposal, path: Sequence[int] = (), then: Sequence[int] = ()
 ) -> Rows:
     """f32[3, V]: the last three logits of a pass with `offered` and, after `keep(path)`, `then`."""
-    request = Request("self-check", np.array(_ids(engine)[:_PROMPT], np.int32))
-    (row,), (verdict,) = engine.prefill([request], [offered])
+    prompt = np.array(_ids(engine)[:_PROMPT], np.int32)
+    row, _ = engine.open(prompt, 2 * _PROMPT)
+    (verdict,) = engine.check([row], [prompt], [offered])
     logits = [verdict.logits(node) for node in range(-1, len(offered))]
     if then:
-        engine.keep(row, path)
+        engine.keep([row], [path])
         rest = Proposal.chain(then[1:])
-        (verdict,) = engine.check([row], np.array(then[:1], np.int32), [rest])
+        (verdict,) = engine.check([row], [np.array(then[:1], np.int32)], [rest])
         logits += [verdict.logits(node) for node in range(-1, len(rest))]
     engine.close(row)
     return np.stack(logits[-3:])
