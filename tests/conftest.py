@@ -254,7 +254,7 @@ class OracleDraft:
             np.array(tokens, np.int32),
             np.array(parents, np.int16),
             rng.random(width).astype(np.float32),
-            rng.integers(1, len(SOURCES), width).astype(np.uint8),
+            rng.integers(1, SOURCES.index("draft") + 1, width).astype(np.uint8),
         )
         return self._spoil(proposal) if self.garbage else proposal
 

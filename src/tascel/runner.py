@@ -15,7 +15,8 @@ import numpy as np
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.engine import Engine
-from tascel.decode.loop import complete, decode
+from tascel.decode.loop import Loop, complete, decode
+from tascel.decode.schedule import Scheduler
 from tascel.draft.base import Draft
 from tascel.draft.breaker import Breaker
 from tascel.draft.ngram import DraftConfig, NgramDraft
@@ -117,6 +118,12 @@ class Runner:
             self.codec.stream(),
             self.breaker if draft is None else breaker,
         )
+
+    def scheduler(self, rows: int = 16, *, plain: bool = False) -> Scheduler:
+        """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
+        or with no draft (`plain`)."""
+        draft, breaker = (None, None) if plain else (self.draft, self.breaker)
+        return Scheduler(Loop(self.engine, draft, self.price, breaker), self.codec.stream, rows)
 
 
 _serial: Iterator[int] = count(1)

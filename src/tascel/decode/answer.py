@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.decode.engine import Engine, Row, Verdict
 from tascel.decode.pick import Picker
@@ -13,7 +14,7 @@ from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
 from tascel.draft.base import Proposal, Session
 from tascel.draft.prediction import Prediction
-from tascel.errors import RequestError
+from tascel.errors import RequestError, TascelError
 from tascel.types import SOURCES, Chunk, Completion, Constraint, Ids, Logprobs, Request, Stats
 
 
@@ -63,7 +64,8 @@ def longest_answer(engine: Engine, request: Request) -> int:
 class Answer:
     """One request's state in the loop.
 
-    `unread` is what of the prompt no pass has read yet; `limit` how many tokens may be written.
+    `unread` is what of the prompt no pass has read yet; `limit` how many tokens may be written;
+    `failed` why the answer cannot go on.
     """
 
     request: Request
@@ -83,6 +85,7 @@ class Answer:
     offered: Counter[str] = field(default_factory=Counter[str])
     rejects: int = 0
     block_stops: int = 0
+    failed: TascelError | None = None
 
     @staticmethod
     def start(engine: Engine, request: Request, detokenizer: Detokenizer) -> Answer:
@@ -92,15 +95,21 @@ class Answer:
         constraint = request.grammar.start() if request.grammar is not None else None
         row, shared = engine.open(request.prompt, len(request.prompt) + limit)
         picker = Picker(request, constraint)
-        return Answer(  # fmt: skip
-            request, limit, shared, stopper, picker, row, request.prompt[shared:],
+        return Answer(
+            request,
+            limit,
+            shared,
+            stopper,
+            picker,
+            row,
+            request.prompt[shared:],
             constraint=constraint,
         )
 
     @property
     def done(self) -> bool:
-        """Whether the answer has ended."""
-        return self.stopper.reason is not None
+        """Whether the answer has ended, well or not."""
+        return self.stopper.reason is not None or self.failed is not None
 
     @property
     def guided(self) -> bool:
@@ -129,25 +138,34 @@ class Answer:
         """Write what the pass allows: the accepted path, then the model's own token."""
         fresh: list[Chunk] = []
         path: list[int] = []
-        at = -1
+        try:
+            self._walk(verdict, offered, fresh, path)
+        except TascelError as error:  # this answer's alone: its batch mates go on
+            self.failed = error
+        self.chunks += fresh
+        codes: list[int] = offered.source.tolist()
+        self.offered.update(SOURCES[code] for code in codes)
+        refused = len(fresh) > len(path) and np.any(offered.parents == (path or [-1])[-1])
+        self.rejects += bool(refused)
+        return fresh, path
+
+    def _walk(
+        self, verdict: Verdict, offered: Proposal, fresh: list[Chunk], path: list[int]
+    ) -> None:
+        """Go down the tree along the picked tokens, into `fresh` and `path`."""
+        before = -1
         for token, node in walk(offered, lambda at: self.picker.pick(verdict, at, self.written)):
-            source = "model" if node < 0 else SOURCES[int(offered.source[node])]
             text = self.stopper.push(token)
             self.written.append(token)
-            fresh.append(
-                Chunk(token, text, source, len(self.seconds), self._logprobs(verdict, at, token))
-            )
-            at = node
+            source = "model" if node < 0 else SOURCES[int(offered.source[node])]
+            logprobs = self._logprobs(verdict, before, token)
+            fresh.append(Chunk(token, text, source, len(self.seconds), logprobs))
+            before = node
             if node >= 0:
                 path.append(node)
             if self.done:
                 self.block_stops += node >= 0
                 break
-        self.chunks += fresh
-        self.offered.update(SOURCES[code] for code in offered.source.tolist())
-        refused = len(fresh) > len(path) and np.any(offered.parents == (path or [-1])[-1])
-        self.rejects += bool(refused)
-        return fresh, path
 
     def settle(self, fresh: list[Chunk], offered: Proposal, taken: int, seconds: float) -> None:
         """Tell the drafts what was written, and book the pass."""
@@ -194,7 +212,9 @@ class Answer:
         return None if top is None else logprobs(verdict.logits(node), token, top)
 
 
-def logprobs(logits: np.ndarray[tuple[int], np.dtype[np.float32]], token: int, top: int) -> Logprobs:
+def logprobs(
+    logits: np.ndarray[tuple[int], np.dtype[np.float32]], token: int, top: int
+) -> Logprobs:
     """Log-probabilities of `token` and the `top` likeliest ids; of equals the lower id first."""
     scores = logits.astype(np.float64)
     scores -= scores.max() + np.log(np.exp(scores - scores.max()).sum())

@@ -61,13 +61,19 @@ class Loop:
             answer.prediction = Prediction(request.prediction)
         return answer
 
-    def step(self, answers: Sequence[Answer], piece: int = 1 << 30) -> list[list[Chunk]]:
-        """One pass: every answer reads at most `piece` more tokens of its prompt, or goes on.
+    def step(
+        self, answers: Sequence[Answer], pieces: Sequence[int] | None = None
+    ) -> list[list[Chunk]]:
+        """One pass: every answer reads more of its prompt, at most its number of `pieces`, or goes
+        on.
 
         Returns the new chunks by answer; none for one that has more to read.
         """
         started = perf_counter()
-        turns = [_Turn(answer, answer.lead(piece)) for answer in answers]
+        pieces = pieces or [len(answer.unread) for answer in answers]
+        turns = [
+            _Turn(answer, answer.lead(piece)) for answer, piece in zip(answers, pieces, strict=True)
+        ]
         self._propose(turns)
         verdicts = self.engine.check(
             [answer.row for answer in answers],
@@ -103,9 +109,7 @@ class Loop:
             ):
                 turn.offered = offered
 
-    def _drafts(
-        self, turns: Sequence[_Turn], rooms: Sequence[int], pending: int
-    ) -> list[Proposal]:
+    def _drafts(self, turns: Sequence[_Turn], rooms: Sequence[int], pending: int) -> list[Proposal]:
         """What the draft proposes by turn; nothing while the breaker rests it."""
         draft = self.draft
         if draft is None or (self.breaker is not None and not self.breaker.allows()):
@@ -198,6 +202,8 @@ def _run(
     try:
         while not answer.done:
             yield from loop.step([answer])[0]
+        if answer.failed is not None:
+            raise answer.failed
         return answer.completion()
     finally:
         answer.close(loop.engine)

@@ -1,4 +1,4 @@
-"""Several proposals for one pass: united into one tree, and cut to what the whole batch can afford."""
+"""Several proposals for one pass: united into one tree, cut to what the whole batch can afford."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ def merge(proposals: Sequence[Proposal]) -> Proposal:
     source: list[int] = []
     for proposal in full:
         at: list[int] = []  # node of this proposal -> node of the union
-        for token, parent, trusted, who in zip(
-            proposal.tokens.tolist(), proposal.parents.tolist(),
-            np.nan_to_num(proposal.trust).tolist(), proposal.source.tolist(), strict=True,
-        ):  # fmt: skip
+        tokens: list[int] = proposal.tokens.tolist()
+        parents: list[int] = proposal.parents.tolist()
+        trusts: list[float] = np.nan_to_num(proposal.trust).tolist()
+        sources: list[int] = proposal.source.tolist()
+        for token, parent, trusted, who in zip(tokens, parents, trusts, sources, strict=True):
             above = at[parent] if parent >= 0 else -1
             node = place.setdefault((above, token), len(place))
             at.append(node)
@@ -58,9 +59,7 @@ def select(proposal: Proposal, nodes: NDArray[np.intp]) -> Proposal:
     )
 
 
-def afford(
-    proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]
-) -> list[Proposal]:
+def afford(proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]) -> list[Proposal]:
     """The nodes that make the pass yield most tokens per millisecond, over all its rows.
 
     `sure` tokens come of the pass anyway; `cost` f64[N + 1] is its price with 0…N drafted tokens.

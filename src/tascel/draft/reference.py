@@ -249,8 +249,8 @@ def _bucket(value: float, floors: NDArray[np.float64] | NDArray[np.int64]) -> in
 
 @dataclass(frozen=True)
 class Bounds:
-    """`cost[n]`: milliseconds of the pass with n drafted tokens, of which `sure` come anyway; `room`:
-    how deep a draft goes."""
+    """`cost[n]`: milliseconds of the pass with n drafted tokens; `sure` tokens come of it anyway;
+    `room`: how deep a draft goes."""
 
     cost: Sequence[float]
     room: int

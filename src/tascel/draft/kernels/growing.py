@@ -38,8 +38,9 @@ LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
 
 class Limits(NamedTuple):
     """What a draft may cost and hold. `cost` f64[N + 1]: milliseconds of the pass with 0…N drafted
-    tokens; `slope` f64[N + 1]: the flattest average slope from each number to any larger one; `sure`
-    tokens come of the pass anyway. Unless `priced` all N are offered. An id of `eos` is never continued."""
+    tokens; `slope` f64[N + 1]: the flattest average slope from each number to any larger one;
+    `sure` tokens come of the pass anyway. Unless `priced` all N are offered. An id of `eos` is
+    never continued."""
 
     cost: NDArray[np.float64]
     slope: NDArray[np.float64]
