@@ -139,8 +139,8 @@ class Request:
     """One prompt on its way through the decode loop, as token ids.
 
     `prediction` is what the caller expects the answer to be, a source of drafts. `processors` makes
-    what changes logits in this answer, after the penalties. `logprobs` asks for the log-probability of
-    each token and of so many likeliest ones.
+    what changes logits in this answer, after the penalties. `logprobs` asks for the log-probability
+    of each token and of so many likeliest ones.
     """
 
     id: str

@@ -141,9 +141,15 @@ def test_noise_is_gumbel_along_every_axis(axis: str) -> None:
 
 def test_a_fresh_seed_for_each_request() -> None:
     verdict, prompt = Verdict(np.zeros(50_000)), np.array([3], np.int32)
-    picks = {Picker(Request("r", prompt, Sampling(temperature=1.0))).pick(verdict, -1, []) for _ in range(8)}
+    picks = {
+        Picker(Request("r", prompt, Sampling(temperature=1.0))).pick(verdict, -1, [])
+        for _ in range(8)
+    }
     assert len(picks) > 1
-    fixed = {Picker(Request("r", prompt, Sampling(temperature=1.0, seed=9))).pick(verdict, -1, []) for _ in "ab"}
+    fixed = {
+        Picker(Request("r", prompt, Sampling(temperature=1.0, seed=9))).pick(verdict, -1, [])
+        for _ in "ab"
+    }
     assert len(fixed) == 1
 
 

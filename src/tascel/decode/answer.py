@@ -112,6 +112,11 @@ class Answer:
         return self.stopper.reason is not None or self.failed is not None
 
     @property
+    def read_tokens(self) -> int:
+        """How much of the prompt lies in the cache."""
+        return len(self.request.prompt) - len(self.unread)
+
+    @property
     def guided(self) -> bool:
         """Whether more than the draft knows what may come next."""
         return self.prediction is not None or self.constraint is not None
@@ -212,9 +217,7 @@ class Answer:
         return None if top is None else logprobs(verdict.logits(node), token, top)
 
 
-def logprobs(
-    logits: np.ndarray[tuple[int], np.dtype[np.float32]], token: int, top: int
-) -> Logprobs:
+def logprobs(logits: NDArray[np.float32], token: int, top: int) -> Logprobs:
     """Log-probabilities of `token` and the `top` likeliest ids; of equals the lower id first."""
     scores = logits.astype(np.float64)
     scores -= scores.max() + np.log(np.exp(scores - scores.max()).sum())

@@ -117,11 +117,13 @@ class Scheduler:
         return refused
 
     def _being_read(self, request: Request) -> bool:
-        """Whether a running row is still reading most of this prompt, too: then it is shared."""
+        """Whether a running row has yet to read much that this prompt begins with, too: then it is
+        shared."""
         worth = WORTH_WAITING * len(request.prompt)
         return any(
-            len(answer.unread) and _common(answer.request.prompt, request.prompt) >= worth
+            _common(answer.request.prompt, request.prompt) - answer.read_tokens >= worth
             for answer in self._running
+            if len(answer.unread)
         )
 
     def _share(self) -> tuple[list[Answer], list[int]]:

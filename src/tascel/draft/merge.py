@@ -65,12 +65,14 @@ def afford(proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]) 
     `sure` tokens come of the pass anyway; `cost` f64[N + 1] is its price with 0…N drafted tokens.
     Best-first within each proposal: a node is never kept without its parent.
     """
-    rank = [np.minimum.accumulate(np.nan_to_num(proposal.trust)) for proposal in proposals]
-    falling = np.sort(np.concatenate([np.zeros(0, np.float32), *rank]))[::-1][: len(cost) - 1]
-    yields = sure + np.concatenate([[0.0], np.cumsum(falling, dtype=np.float64)])
-    best = int(np.argmax(yields / cost[: len(yields)]))
-    least = falling[best - 1] if best else np.inf
+    trust = [np.minimum.accumulate(np.nan_to_num(proposal.trust)) for proposal in proposals]
+    every = np.concatenate(trust)
+    order = np.argsort(-every, kind="stable")[: len(cost) - 1]
+    yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
+    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
+    owner = np.repeat(np.arange(len(proposals)), [len(proposal) for proposal in proposals])
+    counts = np.bincount(owner[taken], minlength=len(proposals))
     return [
-        select(proposal, np.arange(np.count_nonzero(trust >= least)))
-        for proposal, trust in zip(proposals, rank, strict=True)
+        select(proposal, np.arange(count))
+        for proposal, count in zip(proposals, counts.tolist(), strict=True)
     ]
