@@ -143,13 +143,17 @@ def test_texts_and_messages_can_be_verified(runner):
 
 def test_verify_notices_a_wrong_loop(runner, monkeypatch):
     """The check can fail: an engine that keeps a rejected token is caught."""
-    keep = runner.engine.keep
+    keep, check, offered = runner.engine.keep, runner.engine.check, {}
 
-    def forgetful(row, path):
-        tokens = list(row.offered)
-        keep(row, path if path or not tokens else [0])
+    def remembering(rows, leads, proposals):
+        offered.update(zip(rows, map(len, proposals), strict=True))
+        return check(rows, leads, proposals)
+
+    def forgetful(rows, paths):
+        keep(rows, [p or [0] * (offered[r] > 0) for r, p in zip(rows, paths, strict=True)])
 
     wanted = [runner.request(p, max_tokens=24) for p in PROMPTS]
+    monkeypatch.setattr(runner.engine, "check", remembering, raising=False)
     monkeypatch.setattr(runner.engine, "keep", forgetful, raising=False)
     assert not tascel.verify(runner, wanted).equal
 

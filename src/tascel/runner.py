@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import warnings
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
@@ -16,12 +16,13 @@ from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.engine import Engine
 from tascel.decode.loop import Loop, complete, decode
-from tascel.decode.schedule import Scheduler
+from tascel.decode.schedule import Event, Scheduler
 from tascel.draft.base import Draft
 from tascel.draft.breaker import Breaker
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
+from tascel.errors import RequestError
 from tascel.store.manifest import public_command
 from tascel.traces.record import conversation
 from tascel.types import Chunk, Completion, Message, Request, Sampling
@@ -118,6 +119,28 @@ class Runner:
             self.codec.stream(),
             self.breaker if draft is None else breaker,
         )
+
+    def run_many(
+        self, requests: Iterable[Request], rows: int = 16, *, plain: bool = False
+    ) -> Iterator[Event]:
+        """Answer requests in batches of at most `rows`, taken from `requests` as rows get free.
+
+        Yields what each pass brought each request; one that cannot be served ends with an error
+        and does not stop the others.
+        """
+        scheduler, coming = self.scheduler(rows, plain=plain), iter(requests)
+        try:
+            while True:
+                while scheduler.waiting < rows and (request := next(coming, None)) is not None:
+                    try:
+                        scheduler.add(request)
+                    except RequestError as error:
+                        yield Event(request, (), error=error)
+                if not scheduler.waiting and not scheduler.running:
+                    return
+                yield from scheduler.step()
+        finally:
+            scheduler.clear()
 
     def scheduler(self, rows: int = 16, *, plain: bool = False) -> Scheduler:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,

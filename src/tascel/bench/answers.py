@@ -1,13 +1,9 @@
-"""A model's answers as a file: `generate` and `bench` write it, `replay` reads it.
-
-One JSON line a prompt. The ids are kept beside the text, since a text can be spelled in other ids
-than the model chose.
-"""
+"""Reading a file of a model's own answers, as `generate` and `bench` write it, to replay them."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -20,36 +16,9 @@ from tascel.bench.forced import Example
 from tascel.codec import Codec
 from tascel.errors import RequestError, TascelError, TraceError
 from tascel.traces.record import why
-from tascel.types import FinishReason, Ids, Trace
+from tascel.types import Ids, Trace
 
 _REMEDY = "Give the file that `generate -o` or `bench --answers` wrote for these very prompts"
-
-
-def line(trace: Trace, outcome: Mapping[str, Any]) -> str:
-    """The line of one prompt, with its end; `outcome` is `written`'s or {"error": …}."""
-    prompt = {"prompt": trace.prompt_text, "task": trace.task, "group": trace.group}
-    known = {key: value for key, value in prompt.items() if value is not None}
-    return json.dumps({**known, **outcome}, ensure_ascii=False) + "\n"
-
-
-def written(
-    text: str,
-    tokens: Sequence[int],
-    finish_reason: FinishReason,
-    steps: int,
-    drafted: Mapping[str, int],
-    seconds: float,
-) -> dict[str, Any]:
-    """What a line says of an answer. `ids` has its end-of-sequence id, if it ended with one."""
-    return {
-        "output": text,
-        "finish_reason": finish_reason,
-        "tokens": len(tokens),
-        "steps": steps,
-        "drafted": dict(drafted),
-        "seconds": round(seconds, 4),
-        "ids": list(tokens),
-    }
 
 
 def spelled(codec: Codec, ids: Iterable[int]) -> str:

@@ -76,7 +76,8 @@ def bench(
 
 
 def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:
-    from tascel.bench.answers import line, spelled, written
+    from tascel.answers import line, written
+    from tascel.bench.answers import spelled
 
     with whole_file(path) as file:
         for trace, answer in answers:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,10 +15,12 @@ from rich.text import Text
 
 from tascel.cli import options
 from tascel.cli.console import COLOURS, err, legend, out, progress
+from tascel.errors import TascelError
 
 if TYPE_CHECKING:
+    from tascel.answers import AnswerFile
     from tascel.runner import Runner
-    from tascel.types import Completion, Sampling, Trace
+    from tascel.types import Completion, Request, Sampling, Trace
 
 
 def generate(
@@ -44,6 +47,9 @@ def generate(
     frequency_penalty: float = 0.0,
     seed: Annotated[int | None, typer.Option(min=0, help="Makes sampling repeatable.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Stop before this text.")] = None,
+    rows: Annotated[
+        int, typer.Option(min=1, help="With -o: so many prompts are answered at once.")
+    ] = 16,
     no_drafts: Annotated[
         bool, typer.Option("--no-drafts", help="Decode plainly; runs models that cannot roll back.")
     ] = False,
@@ -77,7 +83,7 @@ def generate(
         if prompts is not None
         else (Trace(({"role": "user", "content": text},)) for text in prompt or ())
     )
-    run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens)
+    run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens, rows)
     if output is None:
         run.show()
     else:
@@ -98,38 +104,56 @@ class Run:
     sampling: Sampling
     stop: tuple[str, ...]
     max_tokens: int
+    rows: int
     finished: list[Completion] = field(default_factory=list["Completion"])
     refused: int = 0
-    _why: str = ""
+    seconds: float = 0.0
 
     def show(self) -> None:
         """Stream answers to the terminal, each token in its drafter's colour; to a pipe as is."""
         if out.is_terminal:
             out.print(legend())
-        for trace in self.traces:
-            completion = self._answer(trace, self._print)
-            if completion is not None:
+        for number, trace in enumerate(self.traces):
+            started = perf_counter()
+            try:
+                completion = self._stream(self._request(trace))
+            except TascelError as error:
+                self._refuse(number, error)
+            else:
+                self.finished.append(completion)
+                self.seconds += perf_counter() - started
                 self._print("\n", "model")
 
     def write(self, path: Path) -> None:
-        """Write one JSON line a prompt, in order.
+        """Write one JSON line a prompt, in order, many at a time.
 
-        A prompt that cannot be answered gets a line that says why, and does not stop the others.
-        Lines go to `PATH.partial`, which becomes `path` at the end and stays if the run is stopped.
+        A prompt that cannot be answered gets a line that says why, and does not stop the others. A
+        run that was stopped goes on where it was if it is started again.
         """
-        from tascel.bench.answers import line
+        from tascel.answers import AnswerFile, outcome
 
-        partial = path.with_name(f"{path.name}.partial")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with progress() as show, partial.open("w", encoding="utf-8") as file:
-            for done, trace in enumerate(self.traces, start=1):
-                completion = self._answer(trace, lambda text, source: None)
-                outcome = {"error": self._why} if completion is None else _outcome(completion)
-                file.write(line(trace, outcome))
-                file.flush()
-                show("answering", done, None)
-        partial.replace(path)
-        out.print(f"{path}: {len(self.finished)} answers", soft_wrap=True)
+        file = AnswerFile(path, self._settings())
+        if len(file):
+            err.print(f"{len(file)} answers are there already", markup=False)
+        asked: dict[str, tuple[int, Trace]] = {}
+        started = perf_counter()
+        try:
+            with progress() as show:
+                for event in self.runner.run_many(self._requests(file, asked), self.rows):
+                    if event.completion is None and event.error is None:
+                        continue
+                    number, trace = asked.pop(event.request.id)
+                    if event.error is not None:
+                        self._refuse(number, event.error, file, trace)
+                    elif event.completion is not None:
+                        self.finished.append(event.completion)
+                        file.add(number, trace, outcome(event.completion))
+                    show("answering", len(file), None)
+            self.seconds = perf_counter() - started
+            file.finish()
+        finally:
+            file.close()
+        out.print(f"{path}: {len(file) - self.refused} answers", soft_wrap=True)
 
     def summary(self) -> None:
         """Speed and who drafted, on standard error."""
@@ -137,38 +161,63 @@ class Run:
             return
         stats = [completion.stats for completion in self.finished]
         tokens = sum(len(completion.tokens) for completion in self.finished)
-        seconds = sum(s.prefill_seconds + s.decode_seconds for s in stats)
         shares = sum((Counter(s.accepted) for s in stats), Counter[str]())
         by_source = ", ".join(f"{n / tokens:.0%} {source}" for source, n in shares.most_common())
         err.print(
-            f"{tokens:,} tokens in {seconds:.1f} s, {tokens / seconds:.1f}/s, "
+            f"{tokens:,} tokens in {self.seconds:.1f} s, {tokens / self.seconds:.1f}/s, "
             f"{tokens / sum(s.steps for s in stats):.2f} a step; drafted: {by_source or 'nothing'}"
         )
         if self.runner.draft is not None and not any(s.offered for s in stats):
             err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
 
-    def _answer(self, trace: Trace, say: Callable[[str, str], None]) -> Completion | None:
-        """Answer one prompt, or None if it cannot be: `_why` then says so."""
-        from tascel.errors import RequestError
+    def _request(self, trace: Trace) -> Request:
+        return self.runner.request(
+            trace.messages, trace.tools, self.sampling, self.stop, self.max_tokens
+        )
 
-        try:
-            request = self.runner.request(
-                trace.messages, trace.tools, self.sampling, self.stop, self.max_tokens
-            )
-            chunks = self.runner.run(request)
-        except RequestError as error:
-            self.refused += 1
-            self._why = str(error)
-            place = len(self.finished) + self.refused
-            err.print(f"prompt {place}: {error}", markup=False)
-            return None
+    def _requests(self, file: AnswerFile, asked: dict[str, tuple[int, Trace]]) -> Iterator[Request]:
+        """A request for each prompt that has no answer yet, noted in `asked`."""
+        for number, trace in enumerate(self.traces):
+            if file.has(number, trace):
+                continue
+            try:
+                request = self._request(trace)
+            except TascelError as error:
+                self._refuse(number, error, file, trace)
+            else:
+                asked[request.id] = (number, trace)
+                yield request
+
+    def _settings(self) -> dict[str, Any]:
+        """What an answer depends on; a run is only continued with the same."""
+        return {
+            "weights": self.runner.setting.weights,
+            "dtype": self.runner.setting.dtype,
+            "sampling": asdict(self.sampling),
+            "stop": list(self.stop),
+            "max_tokens": self.max_tokens,
+        }
+
+    def _refuse(
+        self,
+        number: int,
+        error: TascelError,
+        file: AnswerFile | None = None,
+        trace: Trace | None = None,
+    ) -> None:
+        self.refused += 1
+        err.print(f"prompt {number + 1}: {error}", markup=False)
+        if file is not None and trace is not None:
+            file.add(number, trace, {"error": str(error)})
+
+    def _stream(self, request: Request) -> Completion:
+        chunks = self.runner.run(request)
         while True:
             try:
                 chunk = next(chunks)
             except StopIteration as end:
-                self.finished.append(end.value)
                 return end.value
-            say(chunk.text, chunk.source)
+            self._print(chunk.text, chunk.source)
 
     def _print(self, text: str, source: str) -> None:
         if out.is_terminal:
@@ -176,17 +225,3 @@ class Run:
         else:  # rich would expand tabs and shorten line ends
             sys.stdout.write(text)
             sys.stdout.flush()
-
-
-def _outcome(completion: Completion) -> dict[str, Any]:
-    from tascel.bench.answers import written
-
-    stats = completion.stats
-    return written(
-        completion.text,
-        completion.tokens,
-        completion.finish_reason,
-        stats.steps,
-        stats.accepted,
-        stats.prefill_seconds + stats.decode_seconds,
-    )

@@ -1,0 +1,85 @@
+"""A file of answers that a stopped run can go on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tascel.answers import AnswerFile
+from tascel.errors import TascelError
+from tascel.types import Trace
+
+SETTINGS = {"max_tokens": 5, "stop": ["é"]}
+
+
+def prompt(number: int) -> Trace:
+    return Trace(({"role": "user", "content": f"wörd {number}"},))
+
+
+def add(file: AnswerFile, number: int) -> None:
+    file.add(number, prompt(number), {"output": f"ans\nwer {number}"})
+
+
+def test_lines_end_in_the_order_of_the_prompts(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "out.jsonl"
+    file = AnswerFile(path, SETTINGS)
+    for number in (2, 0, 1):
+        add(file, number)
+    assert not path.exists()
+    file.finish()
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert lines == [{"prompt": f"wörd {n}", "output": f"ans\nwer {n}"} for n in range(3)]
+    assert [f.name for f in path.parent.iterdir()] == ["out.jsonl"]
+
+
+@given(cut=st.integers(0, 400), order=st.permutations(range(6)))
+def test_a_run_killed_anywhere_goes_on(
+    tmp_path_factory: pytest.TempPathFactory, cut: int, order: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("killed") / "out.jsonl"
+    first = AnswerFile(path, SETTINGS)
+    for number in order[:4]:
+        add(first, number)
+    first.close()
+    whole = first.partial.read_bytes()
+    first.partial.write_bytes(whole[: len(whole) - cut] if cut < len(whole) else b"")
+    second = AnswerFile(path, SETTINGS)
+    done = [number for number in range(6) if second.has(number, prompt(number))]
+    assert done == sorted(order[: len(done)])
+    assert cut or len(done) == 4
+    for number in range(6):
+        if number not in done:
+            add(second, number)
+    second.finish()
+    assert [json.loads(line)["prompt"] for line in path.read_text().splitlines()] == [
+        f"wörd {n}" for n in range(6)
+    ]
+
+
+def test_another_runs_partial_file_is_kept_and_refused(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    file = AnswerFile(path, SETTINGS)
+    add(file, 0)
+    file.close()
+    before = file.partial.read_bytes()
+    with pytest.raises(TascelError, match="begun with other settings"):
+        AnswerFile(path, {"max_tokens": 6})
+    again = AnswerFile(path, SETTINGS)
+    with pytest.raises(TascelError, match="answers other prompts"):
+        again.has(0, prompt(1))
+    again.close()
+    assert file.partial.read_bytes() == before
+    lines = before.splitlines(keepends=True)
+    file.partial.write_bytes(lines[0] + b'{"no": "number"}\n')
+    with pytest.raises(TascelError, match="is damaged"):
+        AnswerFile(path, SETTINGS)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TascelError, match="cannot be written"):
+        AnswerFile(tmp_path / "file" / "out.jsonl", SETTINGS)
