@@ -178,3 +178,19 @@ def test_without_a_template_the_text_is_the_prompt(tokenizer, tmp_path):
 def test_nothing_there_is_said_plainly(tmp_path):
     with pytest.raises(ModelError, match="no tokenizer"):
         Codec.from_pretrained(tmp_path)
+
+
+def test_a_tokenizer_in_memory_makes_the_same_codec(codec, tokenizer, toy_folder):
+    from transformers import GenerationConfig
+
+    made = Codec.from_tokenizer(tokenizer, GenerationConfig.from_pretrained(toy_folder))
+    assert (made.fingerprint, made.eos_ids, made.end_id) == (
+        codec.fingerprint,
+        codec.eos_ids,
+        codec.end_id,
+    )
+    assert Codec.from_tokenizer(tokenizer, GenerationConfig(eos_token_id=[3, 4])).eos_ids >= {3, 4}
+    slow = copy.copy(tokenizer)
+    slow.__class__ = type("Slow", (type(tokenizer),), {"is_fast": False})
+    with pytest.raises(ModelError, match="Slow has no fast tokenizer"):
+        Codec.from_tokenizer(slow)

@@ -71,6 +71,16 @@ class Codec:
         """
         return _from_transformers(str(model))
 
+    @staticmethod
+    def from_tokenizer(tokenizer: Any, generation_config: Any = None) -> Codec:
+        """The codec of a tokenizer that transformers has loaded, with the end ids of the model's
+        generation config, too.
+
+        Raises:
+            ModelError: it is no fast tokenizer.
+        """
+        return _wrap(tokenizer, generation_config)
+
     def prompt(
         self, messages: str | Sequence[Message], tools: Sequence[Message] | None = None
     ) -> Ids:
@@ -276,12 +286,17 @@ def _from_transformers(name: str) -> Codec:
             f"no tokenizer can be loaded from {name} ({first})",
             "Give a Hugging Face id or a folder with tokenizer.json and tokenizer_config.json",
         ) from error
-    if not hf.is_fast:
-        raise ModelError(f"{name} has no fast tokenizer", "Convert it to a tokenizer.json first")
     try:
         generation: Any = auto.GenerationConfig.from_pretrained(name)
     except (OSError, ValueError):
         generation = None
+    return _wrap(hf, generation)
+
+
+def _wrap(hf: Any, generation: Any) -> Codec:
+    if not hf.is_fast:
+        name = hf.name_or_path or type(hf).__name__
+        raise ModelError(f"{name} has no fast tokenizer", "Convert it to a tokenizer.json first")
     listed: Any = getattr(generation, "eos_token_id", None)
     ids: list[Any] = [*(listed if isinstance(listed, list) else [listed]), hf.eos_token_id]
     eos = {int(id_) for id_ in ids if id_ is not None}
