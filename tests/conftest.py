@@ -144,6 +144,7 @@ class FakeEngine:
         self.trees, self.drafts = facts.get("trees", True), facts.get("drafts", True)
         self.order, self.spread = facts.get("order", 3), facts.get("spread", 2.0)
         self.cache_tokens = facts.get("cache_tokens", 1 << 30)
+        self.prefixes = True
         self.open_rows: dict[int, list[int]] = {}
         self.sizes: dict[int, int] = {}
         self.opened = 0
@@ -191,6 +192,9 @@ class FakeEngine:
     def close(self, row):
         del self.open_rows[row], self.sizes[row]
         self._offered.pop(row, None)
+
+    def forget(self):
+        pass
 
     def _pass(self, row, offered):
         before, paths = self.open_rows[row], [[]]

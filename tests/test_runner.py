@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 import tascel
+from tascel.bench.batches import race
+from tascel.bench.batches import table as batch_table
 from tascel.bench.compare import interleave, report, table
 from tascel.bench.contenders import Answer, contenders
 from tascel.bench.prompts import prompts, requests
@@ -70,6 +73,30 @@ def test_generate_and_stream_agree_with_plain_decoding(runner, toy_folder, cache
     assert drafted > 0
 
 
+def test_many_at_once_are_answered_as_one_at_a_time(runner):
+    settings = [Sampling(), Sampling(temperature=0.9, seed=5)]
+    wanted = [runner.request(p, sampling=s, max_tokens=20) for p in PROMPTS for s in settings]
+    alone = {r.id: complete(runner.run(r, plain=True)) for r in wanted}
+    hopeless = replace(wanted[0], id="hopeless", prompt=wanted[0].prompt[:0])
+    events = list(runner.run_many([*wanted[:3], hopeless, *wanted[3:]], rows=4))
+    done = {e.request.id: e.completion for e in events if e.completion}
+    assert {id_: c.tokens for id_, c in done.items()} == {i: c.tokens for i, c in alone.items()}
+    assert [e.request.id for e in events if e.error] == ["hopeless"]
+    assert sum(sum(c.stats.accepted.values()) for c in done.values()) > 0
+
+
+def test_batches_race(runner):
+    wanted = [runner.request(p, max_tokens=12) for p in PROMPTS]
+    runs = race(runner, wanted, 4, ["none", "transformers", "tascel"], repeats=2)
+    rows = batch_table(runs)
+    assert [row["name"] for row in rows] == ["none", "transformers", "tascel"]
+    assert all(row["identical"] and len(row["seconds"]) == 2 for row in rows)
+    assert rows[2]["passes"] < rows[0]["passes"]
+    assert rows[2]["drafted_share"] > 0
+    with pytest.raises(RequestError, match="no contender 'vllm'"):
+        race(runner, wanted, 4, ["vllm"])
+
+
 def test_a_seed_makes_sampling_repeatable_with_and_without_drafts(runner):
     sampling = Sampling(temperature=1.2, top_p=0.95, seed=7)
     request = runner.request(PROMPTS[0], sampling=sampling, max_tokens=16)
@@ -87,7 +114,9 @@ def test_contenders_answer_alike_and_are_reported(runner, tmp_path):
     wanted = [request for _, request in asked]
     names = ["none", "transformers", "prompt-lookup", "tasc-paper", "tascel"]
     watched = []
-    rounds = interleave(contenders(runner, names, lambda name, chunk: watched.append(name)), wanted)
+    rounds = interleave(
+        runner, contenders(runner, names, lambda name, chunk: watched.append(name)), wanted
+    )
     content = report(runner, rounds)
     assert [row["name"] for row in content["rows"]] == names
     assert all(row["identical"] for row in content["rows"])

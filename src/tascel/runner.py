@@ -142,6 +142,14 @@ class Runner:
         finally:
             scheduler.clear()
 
+    def forget(self) -> None:
+        """As freshly loaded: what requests taught the draft and the breaker is dropped, and so are
+        the prompts kept in the cache."""
+        self.breaker = Breaker(self.price)
+        if isinstance(self.draft, NgramDraft):
+            self.draft.forget()
+        self.engine.forget()
+
     def scheduler(self, rows: int = 16, *, plain: bool = False) -> Scheduler:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
         or with no draft (`plain`)."""

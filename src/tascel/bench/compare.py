@@ -17,11 +17,17 @@ Round = Mapping[str, Answer]
 
 
 def interleave(
+    runner: Runner,
     entrants: Mapping[str, Contender],
     requests: Sequence[Request],
     progress: Callable[[int, Round], None] = lambda done, round_: None,
 ) -> list[Round]:
-    """Let all answer each request before the next one; who begins changes from prompt to prompt."""
+    """Let all answer each request before the next one; who begins changes from prompt to prompt.
+
+    Each reads the whole prompt: what one leaves in the cache would help the next.
+    """
+    runner.engine.prefixes = False
+    runner.engine.forget()
     names = list(entrants)
     for request in requests[:WARM_UP]:
         for name in names:
@@ -40,14 +46,21 @@ def report(runner: Runner, rounds: Sequence[Round], baseline: str = "none") -> d
     bundle are also reported apart."""
     fresh = [r for r in rounds if unseen(runner, r[baseline])]
     return {
+        **setting(runner),
+        "examples": len(rounds),
+        "rows": table(rounds, baseline),
+        "unseen": {"examples": len(fresh), "rows": table(fresh, baseline)},
+    }
+
+
+def setting(runner: Runner) -> dict[str, Any]:
+    """What was measured, as every report begins."""
+    return {
         "model": runner.setting.model,
         "device": f"{runner.setting.device}, {runner.setting.machine}",
         "dtype": runner.setting.dtype,
         "price_file": runner.setting.file.name,
         "price_ms": [round(float(ms), 3) for ms in runner.price.ms[0]],
-        "examples": len(rounds),
-        "rows": table(rounds, baseline),
-        "unseen": {"examples": len(fresh), "rows": table(fresh, baseline)},
     }
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import err, out, progress, rows_table, write_json
+from tascel.cli.console import batches_table, err, out, progress, rows_table, write_json
 from tascel.store.file import whole_file
 
 if TYPE_CHECKING:
+    from tascel.bench.batches import Run
     from tascel.bench.contenders import Answer
     from tascel.runner import Runner
     from tascel.types import Trace
@@ -30,6 +31,10 @@ def bench(
     limit: options.Limit = None,
     split: options.Split = "test",
     max_tokens: options.MaxTokens = 256,
+    rows: Annotated[
+        int, typer.Option(min=1, help="Answer so many prompts at a time; whole runs are compared.")
+    ] = 1,
+    repeats: Annotated[int, typer.Option(min=1, help="With --rows: runs of each.")] = 5,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
     answers: Annotated[
@@ -40,6 +45,7 @@ def bench(
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer PROMPTS with our draft, plainly and with the peers, interleaved, and compare."""
+    from tascel.bench.batches import race
     from tascel.bench.compare import interleave, report
     from tascel.bench.contenders import contenders
     from tascel.bench.prompts import prompts as read
@@ -57,7 +63,15 @@ def bench(
         others = [name.strip() for name in against.split(",")]
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
         asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
+        if rows > 1:
+            runs = race(
+                runner, [request for _, request in asked], rows, names, repeats,
+                lambda done, total: show(f"runs of {len(asked)} prompts", done, total),
+            )  # fmt: skip
+            _show_batches(json, runner, runs, rows, len(asked))
+            return
         rounds = interleave(
+            runner,
             contenders(runner, names),
             [request for _, request in asked],
             lambda done, _: show("answering side by side", done, len(asked)),
@@ -73,6 +87,18 @@ def bench(
     if 0 < unseen["examples"] < content["examples"]:
         title = f"the {unseen['examples']} of them whose answer does not stand in the bundle"
         out.print(rows_table(unseen["rows"], title))
+
+
+def _show_batches(
+    json: Path | None, runner: Runner, runs: Mapping[str, Sequence[Run]], rows: int, prompts: int
+) -> None:
+    from tascel.bench.batches import table
+    from tascel.bench.compare import setting
+
+    content = {**setting(runner), "examples": prompts, "rows_at_once": rows, "rows": table(runs)}
+    write_json(json, content)
+    title = f"{prompts} prompts, {rows} at a time, {runner.setting.dtype}"
+    out.print(batches_table(content["rows"], title))
 
 
 def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:

@@ -30,7 +30,10 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 #: The colour of a token by who drafted it; the model's own are plain.
-COLOURS: Mapping[str, str] = {"model": "", "corpus": "green", "context": "cyan", "draft": "magenta"}
+COLOURS: Mapping[str, str] = {
+    "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
+    "prediction": "yellow", "grammar": "blue",
+}  # fmt: skip
 
 
 class _Rate(ProgressColumn):
@@ -107,6 +110,23 @@ def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
             f"{row['speedup_total']:.2f}×",
             f"{low:.2f}–{high:.2f}",
             f"{row['tokens_per_step']:.2f}",
+            f"{row['drafted_share']:.0%}",
+            "yes" if row["identical"] else f"no ({row['mismatches']})",
+        )
+    return table
+
+
+def batches_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
+    """Whole runs over batches for reading."""
+    table = plain_table(title, ("tok/s", "speed-up", "least–most", "passes", "drafted", "same"))
+    for row in rows:
+        low, high = row["interval"]
+        table.add_row(
+            row["name"],
+            f"{row['tokens_per_second']:.1f}",
+            f"{row['speedup']:.2f}×",
+            f"{low:.2f}–{high:.2f}",
+            str(row["passes"] or ""),
             f"{row['drafted_share']:.0%}",
             "yes" if row["identical"] else f"no ({row['mismatches']})",
         )

@@ -48,6 +48,8 @@ class Engine(Protocol):
     drafts: bool
     #: Tokens that all rows together may hold.
     cache_tokens: int
+    #: Whether prompts are kept for later requests that begin alike.
+    prefixes: bool
 
     def fits(self, size: int) -> bool:
         """Whether a row of `size` tokens could be opened now."""
@@ -75,4 +77,8 @@ class Engine(Protocol):
 
     def close(self, row: Row) -> None:
         """Free the row's cache."""
+        ...
+
+    def forget(self) -> None:
+        """Drop prompts that are kept only for later requests to share."""
         ...

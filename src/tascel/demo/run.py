@@ -98,7 +98,7 @@ def compare(
     requests: list[Request] = [
         runner.request(t.messages, t.tools, max_tokens=MAX_TOKENS) for t in traces
     ]
-    rounds = interleave(contenders(runner, NAMES, watch), requests, progress)
+    rounds = interleave(runner, contenders(runner, NAMES, watch), requests, progress)
     exact = [
         household.exact(runner.codec.decode(r["tascel"].tokens), str((t.answer or {})["content"]))
         for r, t in zip(rounds, traces, strict=True)

@@ -71,6 +71,7 @@ class HfEngine:
         self.vocab_size = traits.vocab_size
         self.eos_ids = traits.eos_ids
         self.cache_tokens = 1 << 30
+        self.prefixes = False
         self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
         if self.drafts:
             self.drafts, self.trees = self_check(self, traits.masks and not traits.windowed)
@@ -129,6 +130,9 @@ class HfEngine:
         """Drop the row's cache."""
         assert isinstance(row, HfRow)
         row.cache = self._new_cache()
+
+    def forget(self) -> None:
+        """Nothing is kept."""
 
     def _new_cache(self) -> DynamicCache:
         # Without a config every layer keeps all entries, so that a crop never loses history.
