@@ -95,10 +95,10 @@ def _show_batches(
     from tascel.bench.batches import table
     from tascel.bench.compare import setting
 
-    content = {**setting(runner), "examples": prompts, "rows_at_once": rows, "rows": table(runs)}
-    write_json(json, content)
+    lines = table(runs)
+    write_json(json, {**setting(runner), "examples": prompts, "rows_at_once": rows, "rows": lines})
     title = f"{prompts} prompts, {rows} at a time, {runner.setting.dtype}"
-    out.print(batches_table(content["rows"], title))
+    out.print(batches_table(lines, title))
 
 
 def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:

@@ -221,6 +221,8 @@ def logprobs(logits: NDArray[np.float32], token: int, top: int) -> Logprobs:
     """Log-probabilities of `token` and the `top` likeliest ids; of equals the lower id first."""
     scores = logits.astype(np.float64)
     scores -= scores.max() + np.log(np.exp(scores - scores.max()).sum())
-    best = np.argpartition(-scores, top)[:top] if 0 < top < len(scores) else np.arange(0)
-    ranked = sorted(((float(scores[i]), int(i)) for i in best), key=lambda s: (-s[0], s[1]))
-    return Logprobs(float(scores[token]), tuple((id_, score) for score, id_ in ranked))
+    top = min(top, len(scores))
+    least = np.partition(scores, -top)[-top] if top else np.inf
+    best: list[int] = np.flatnonzero(scores >= least).tolist()
+    best.sort(key=lambda id_: (-scores[id_], id_))
+    return Logprobs(float(scores[token]), tuple((id_, float(scores[id_])) for id_ in best[:top]))
