@@ -221,7 +221,7 @@ def batches(task: Task, corpus: Corpus, cache: Any) -> list[dict[str, Any]]:
                     who = [*ns][(at + turn) % 3]
                     if who == "propose_many":
                         start = perf_counter_ns()
-                        offers = many.propose_many(sessions, rooms, PRICE)
+                        offers = many.propose_many(sessions, rooms, PRICE, len(sessions))
                         ns[who].append(perf_counter_ns() - start)
                     else:
                         rows = theirs if who == "arctic" else ours[ROWS:]

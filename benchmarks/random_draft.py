@@ -69,7 +69,7 @@ def main() -> None:
             else:
                 fresh = Breaker(runner.price)
                 done = complete(runner.run(request, draft=draft, breaker=fresh))
-                offered = done.stats.offered
+                offered = sum(done.stats.offered.values())
             seconds[name].append(done.stats.prefill_seconds + done.stats.decode_seconds)
             tokens[name] = done.tokens
         rows.append(

