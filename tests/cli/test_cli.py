@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from tascel import cli
+from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "generate", "bench", "replay", "verify", "profile", "check", "assets",
@@ -94,6 +95,52 @@ def test_a_prompt_that_is_too_long_does_not_stop_the_others(tascel, bundle, toy_
     records = [json.loads(line) for line in answers.read_text(encoding="utf-8").splitlines()]
     assert ["output" in r for r in records] == [True, False, True]
     assert "context" in records[1]["error"]
+
+
+def test_a_stopped_run_goes_on(tascel, bundle, toy_folder, traces, tmp_path, monkeypatch):
+    def run(name, *more):
+        return tascel(
+            "generate", bundle, traces, "-m", toy_folder, "-o", tmp_path / name, "--limit", 6,
+            "--max-tokens", 8, "--rows", 2, *more,
+        )  # fmt: skip
+
+    assert run("whole")[0] == 0
+    add, added = AnswerFile.add, []
+
+    def stopped(self, *args):
+        add(self, *args)
+        added.append(args[0])
+        if len(added) == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(AnswerFile, "add", stopped)
+        assert run("parts")[0] == 130
+    assert not (tmp_path / "parts").exists()
+    code, _, err = run("parts", "--seed", 4)
+    assert code == 1
+    assert "begun with other settings" in err
+    code, _, err = run("parts")
+    assert code == 0
+    assert "3 answers are there already" in err
+    whole, parts = (
+        [json.loads(line)["ids"] for line in (tmp_path / name).read_text().splitlines()]
+        for name in ("whole", "parts")
+    )
+    assert whole == parts
+    assert not (tmp_path / "parts.partial").exists()
+
+
+def test_batches_are_compared(tascel, bundle, toy_folder, traces, tmp_path):
+    code, out, _ = tascel(
+        "bench", bundle, traces, "-m", toy_folder, "--limit", 5, "--max-tokens", 8, "--rows", 3,
+        "--repeats", 2, "--against", "transformers", "--json", tmp_path / "batches.json",
+    )  # fmt: skip
+    assert code == 0
+    assert "5 prompts, 3 at a time" in out
+    content = json.loads((tmp_path / "batches.json").read_text(encoding="utf-8"))
+    assert content["rows_at_once"] == 3
+    assert [row["name"] for row in content["rows"]] == ["none", "transformers", "tascel"]
 
 
 def test_generate_prints_to_the_terminal(tascel, bundle, toy_folder):
