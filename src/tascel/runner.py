@@ -191,9 +191,7 @@ def load(
 
     codec = Codec.from_pretrained(model)
     opened = Bundle.open(bundle, codec) if bundle is not None else None
-    lm = load_model(model, adapter, dtype, device)  # says what is missing before the next import
-    from tascel.engines.hf.engine import HfEngine
-
+    lm = load_model(model, adapter, dtype, device)
     weights = fingerprint(model, adapter)
     if opened and opened.manifest.weights not in (None, weights):
         warnings.warn(
@@ -201,16 +199,38 @@ def load(
             "fit less well; build it again if this model answers differently",
             stacklevel=2,
         )
-    engine = HfEngine(lm, allow_no_drafts=not drafts)
     name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
-    setting = _setting(lm, name, weights)
+    return attach(
+        lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts, profile=profile
+    )
+
+
+def attach(
+    model: PreTrainedModel,
+    codec: Codec,
+    bundle: Bundle | None,
+    *,
+    name: str,
+    weights: str,
+    config: DraftConfig | None = None,
+    drafts: bool = True,
+    profile: Callable[[int, int], None] = lambda done, total: None,
+) -> Runner:
+    """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
+
+    `name` and `weights`, a digest, say what the price of a pass is kept for.
+    """
+    from tascel.engines.hf.engine import HfEngine
+
+    engine = HfEngine(model, allow_no_drafts=not drafts)
+    setting = _setting(model, name, weights)
     draft: NgramDraft | None = None
     price = Price.free()
-    if opened and drafts:
+    if bundle and drafts:
         price = price_of(engine, setting, progress=profile)
         config = config or DraftConfig()
-        draft = opened.draft(replace(config, trees=config.trees and engine.trees))
-    runner = Runner(lm, engine, codec, draft, price, setting, Breaker(price), opened)
+        draft = bundle.draft(replace(config, trees=config.trees and engine.trees))
+    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     if draft:
