@@ -225,14 +225,16 @@ def test_two_that_share_something_still_do(model: Any) -> None:
     assert copies[0].seen is copies[1].seen is not one.seen
 
 
-def test_what_cannot_be_copied_is_refused_by_name(engine: HfEngine, byte_stream: Any) -> None:
+def test_what_cannot_be_copied_is_refused_by_name(fake_engine: Any, byte_stream: Any) -> None:
     class Locked(Fading):
         def __init__(self) -> None:
             super().__init__()
             self.lock = threading.Lock()
 
+    engine = fake_engine(vocab_size=272)
     with pytest.raises(RequestError, match="Locked cannot be copied"):
         ours(engine, byte_stream, Locked())
+    assert not engine.open_rows
 
 
 def test_a_row_of_a_batch_sees_its_own_place(model: Any) -> None:

@@ -93,8 +93,8 @@ class Answer:
         limit = longest_answer(engine, request)
         stopper = Stopper(engine.eos_ids, request.stop, limit, detokenizer)
         constraint = request.grammar.start() if request.grammar is not None else None
-        row, shared = engine.open(request.prompt, len(request.prompt) + limit)
         picker = Picker(request, constraint)
+        row, shared = engine.open(request.prompt, len(request.prompt) + limit)
         return Answer(
             request,
             limit,
