@@ -1,75 +1,141 @@
-"""Asks the model itself whether it rolls back and honours tree masks, by a few tiny passes.
+"""Asks the model itself whether our passes are its own, by a few tiny ones.
 
-Families differ in what they do with a cropped cache or a 4D mask, and some ignore the mask without
-a word. The check compares logits after a pass with rejected tokens to those of a fresh pass without
-them, and calls them equal if the difference is small against what seeing a rejected token does (the
-control), so it needs no tolerance for a dtype.
+Families differ in what they do with a cropped cache, a mask or a foreign attention function, and some
+ignore them without a word. The checks compare logits to those of a pass without drafts or mates, and
+call them equal if the difference is small against what seeing one more token does (the control), so
+they need no tolerance for a dtype.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.decode.engine import Engine
+from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
+from tascel.types import Ids
 
 _EQUAL = 0.25  # bf16 noise is below a tenth of the control, an ignored mask is all of it
 _PROMPT = 6
+_LONGER = 16
 
-Rows = NDArray[np.float32]
+Logits = NDArray[np.float32]
 
 
-def self_check(engine: Engine, trees: bool) -> tuple[bool, bool]:
+class Rows(Protocol):
+    """What the checks need of an engine's rows."""
+
+    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
+    def check(  # noqa: D102
+        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
+    ) -> list[Verdict]: ...
+    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None: ...  # noqa: D102
+    def close(self, row: Row) -> None: ...  # noqa: D102
+
+
+class Checked(Rows, Protocol):
+    """As `Rows`, with the vocabulary's size."""
+
+    vocab_size: int
+
+
+def packs(rows: Rows, alone: Callable[[Sequence[int]], Logits], vocab_size: int) -> bool:
+    """Whether a pass over two rows, a tree and a chain, gives each the logits it has `alone`: the
+    model's own f32[n, V] for a text; then once more, behind what was kept of both."""
+    prompt, (wrong, right, child, after) = _ids(vocab_size)
+    longer = (3 * prompt)[::-1][:_LONGER]
+    try:
+        found, other = _two_rows(rows, prompt, longer, wrong, right, child, after)
+        truth = alone([*prompt, right, child, after])[_PROMPT - 1 :]
+        drafted = alone([*longer, wrong, child])[_LONGER - 1 :]
+        settled = alone([*longer, right, after])[_LONGER:]
+        control = alone([*prompt, wrong, right, child, after])[_PROMPT + 1 :]
+    except Exception:  # what a family raises that knows no packed rows is its own affair
+        return False
+    tolerance = _EQUAL * _distance(control, truth[1:]).min()
+    found = np.concatenate([found, other])
+    truth = np.concatenate([truth, drafted, settled])
+    return bool(np.all(_distance(found, truth) <= tolerance))
+
+
+def self_check(rows: Checked, trees: bool) -> tuple[bool, bool]:
     """Whether rejected tokens leave no trace, and whether trees (if asked) are seen as trees."""
-    wrong, *good = _ids(engine)[_PROMPT:]
-    truth = _logits(engine, Proposal.chain(good))
-    control = _logits(engine, Proposal.chain([wrong, *good]))
+    _, (wrong, *good) = _ids(rows.vocab_size)
+    truth = _logits(rows, Proposal.chain(good))
+    control = _logits(rows, Proposal.chain([wrong, *good]))
     tolerance = _EQUAL * _distance(control, truth)
 
     rejected = Proposal.chain([wrong, wrong])
-    rolls_back = np.all(_distance(_logits(engine, rejected, [], good), truth) <= tolerance)
+    rolls_back = np.all(_distance(_logits(rows, rejected, [], good), truth) <= tolerance)
     if not (trees and rolls_back):
         return bool(rolls_back), False
 
     right, child, after = good
-    tree = Proposal(
-        tokens=np.array([wrong, right, child], np.int32),
-        parents=np.array([-1, -1, 1], np.int16),
-        trust=np.ones(3, np.float32),
-        source=np.zeros(3, np.uint8),
-    )
     try:
-        seen = _logits(engine, tree, [1, 2], [after])
+        seen = _logits(rows, _tree(wrong, right, child), [1, 2], [after])
     except Exception:  # what a family raises that knows no 4D mask is its own affair
         return True, False
     return True, bool(np.all(_distance(seen, truth) <= tolerance))
 
 
-def _ids(engine: Engine) -> list[int]:
+def _ids(vocab_size: int) -> tuple[list[int], list[int]]:
     """A prompt and four more ids, spread over the vocabulary."""
-    spread = np.linspace(3, engine.vocab_size - 1, _PROMPT + 4, dtype=np.int32)
-    return spread[::-1].tolist()
+    spread = np.linspace(3, vocab_size - 1, _PROMPT + 4, dtype=np.int32)
+    ids: list[int] = spread[::-1].tolist()
+    return ids[:_PROMPT], ids[_PROMPT:]
 
 
-def _distance(one: Rows, other: Rows) -> NDArray[np.float32]:
+def _tree(wrong: int, right: int, child: int) -> Proposal:
+    """Two siblings; the second has a child."""
+    return Proposal(
+        tokens=np.array([wrong, right, child], np.int32),
+        parents=np.array([-1, -1, 1], np.int16),
+        trust=np.ones(3, np.float32),
+        source=np.zeros(3, np.uint8),
+    )
+
+
+def _distance(one: Logits, other: Logits) -> NDArray[np.float32]:
     return np.abs(one - other).mean(axis=1)
 
 
+def _two_rows(
+    rows: Rows, prompt: list[int], longer: list[int], wrong: int, right: int, child: int, after: int
+) -> tuple[Logits, Logits]:
+    """f32[4, V] of the first row (prompt, tree, and behind it `after`), f32[5, V] of the other
+    (a chain of wrong and child, then right and after in its place)."""
+    leads = [np.array(ids, np.int32) for ids in (prompt, longer)]
+    opened = [rows.open(lead, 2 * _LONGER)[0] for lead in leads]
+    tree, chain = _tree(wrong, right, child), Proposal.chain([wrong, child])
+    first, second = rows.check(opened, leads, [tree, chain])
+    found = [first.logits(node) for node in (-1, 1, 2)]
+    other = [second.logits(node) for node in (-1, 0, 1)]
+    rows.keep(opened, [[1, 2], []])
+    leads = [np.array([after], np.int32), np.array([right], np.int32)]
+    first, second = rows.check(opened, leads, [Proposal.nothing(), Proposal.chain([after])])
+    found.append(first.logits(-1))
+    other += [second.logits(-1), second.logits(0)]
+    rows.keep(opened, [[], []])
+    for row in opened:
+        rows.close(row)
+    return np.stack(found), np.stack(other)
+
+
 def _logits(
-    engine: Engine, offered: Proposal, path: Sequence[int] = (), then: Sequence[int] = ()
-) -> Rows:
+    rows: Checked, offered: Proposal, path: Sequence[int] = (), then: Sequence[int] = ()
+) -> Logits:
     """f32[3, V]: the last three logits of a pass with `offered` and, after `keep(path)`, `then`."""
-    prompt = np.array(_ids(engine)[:_PROMPT], np.int32)
-    row, _ = engine.open(prompt, 2 * _PROMPT)
-    (verdict,) = engine.check([row], [prompt], [offered])
+    prompt = np.array(_ids(rows.vocab_size)[0], np.int32)
+    row, _ = rows.open(prompt, 2 * _PROMPT)
+    (verdict,) = rows.check([row], [prompt], [offered])
     logits = [verdict.logits(node) for node in range(-1, len(offered))]
     if then:
-        engine.keep([row], [path])
+        rows.keep([row], [path])
         rest = Proposal.chain(then[1:])
-        (verdict,) = engine.check([row], [np.array(then[:1], np.int32)], [rest])
+        (verdict,) = rows.check([row], [np.array(then[:1], np.int32)], [rest])
         logits += [verdict.logits(node) for node in range(-1, len(rest))]
-    engine.close(row)
+    rows.close(row)
     return np.stack(logits[-3:])

@@ -12,15 +12,18 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from tascel.errors import ModelError
 
 _UNLIMITED = 1 << 30
+#: Layers whose whole difference is the mask. (Llama 4's chunked ones also scale by the cache's length.)
+_PACKED_LAYERS = {"full_attention", "sliding_attention"}
 
 
 @dataclass(frozen=True, slots=True)
 class Traits:
     """Facts read from config and code, no pass run.
 
-    `obstacle` says why rejected tokens cannot be taken back, empty if they can; `windowed` whether
-    some layers see only the last tokens; `cache_name` and `last_logits` are how `forward` wants
-    its cache and whether it can skip all but the last logits.
+    `obstacle` says why rejected tokens cannot be taken back, empty if they can; `own_attention`
+    whether the layers can run with an attention function of ours; `windowed` whether some layers see
+    only the last tokens; `cache_name` and `last_logits` are how `forward` wants its cache and whether
+    it can skip all but some logits.
     """
 
     name: str
@@ -29,6 +32,7 @@ class Traits:
     vocab_size: int
     eos_ids: frozenset[int]
     obstacle: str
+    own_attention: bool
     windowed: bool
     masks: bool
     cache_name: str
@@ -68,6 +72,10 @@ def read_traits(model: PreTrainedModel) -> Traits:
         vocab_size=int(lm.get_input_embeddings().weight.shape[0]),
         eos_ids=_eos_ids(model),
         obstacle=obstacle,
+        own_attention=not obstacle
+        and "position_ids" in accepts
+        and lm._can_set_attn_implementation()
+        and {*(getattr(config, "layer_types", None) or ())} <= _PACKED_LAYERS,
         windowed=DynamicSlidingWindowLayer in kinds
         or "local" in getattr(config, "attention_layers", ()),
         masks="position_ids" in accepts and whole._attn_implementation in ("sdpa", "eager"),

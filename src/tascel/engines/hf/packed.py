@@ -1,0 +1,163 @@
+"""Rows of one slab, read together: one forward pass for all of them, without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+import torch
+from transformers import PreTrainedModel
+
+from tascel.decode.engine import Row, Verdict
+from tascel.draft.base import Proposal
+from tascel.engines.hf.attention import PackedCache, configs_of, packed
+from tascel.engines.hf.plan import Feed, make_plan
+from tascel.engines.hf.prefixes import Prefixes, Text
+from tascel.engines.hf.slab import Block, Slab
+from tascel.engines.hf.traits import Traits
+from tascel.engines.hf.verdict import HfVerdict, Logits
+from tascel.types import Ids
+
+
+@dataclass(slots=True, eq=False)
+class PackedRow:
+    """One request's place in the slab. It holds `tokens` and, until `keep`, `offered` behind them."""
+
+    block: Block
+    tokens: list[int] = field(default_factory=list[int])
+    offered: list[int] = field(default_factory=list[int])
+
+
+class Packed:
+    """The engine's rows where the model's attention can be ours.
+
+    Rows lie in a slab of `tokens`, or more only while a wide tree stands at the end of a full one.
+    With `prefixes`, at most a quarter of that keeps what closed rows have read.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, traits: Traits, tokens: int, prefixes: bool = True
+    ) -> None:
+        self._model: Any = model
+        self._traits = traits
+        self._configs = configs_of(model)
+        self._slab = Slab(tokens)
+        self._rows: set[PackedRow] = set()
+        self._prefixes = Prefixes(self._slab, tokens // 4)
+        self.prefixes = prefixes
+
+    def fits(self, size: int) -> bool:
+        """Whether a block is free, or kept only for a closed row's text."""
+        return self._slab.room(size, self._prefixes.blocks)
+
+    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+        """A row with a copy of the longest beginning of `prompt` that another row has read."""
+        found = self._beginning(prompt)
+        if not self._slab.room(size):
+            self._prefixes.give_up(size)  # what was found goes last
+            found = self._beginning(prompt)
+        with torch.inference_mode():
+            row = PackedRow(self._slab.take(size))
+            if found is not None:
+                source, count = found
+                self._slab.copy(source, row.block, count)
+                row.tokens = prompt[:count].tolist()
+        self._rows.add(row)
+        return row, len(row.tokens)
+
+    def check(
+        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
+    ) -> list[Verdict]:
+        """One forward pass; two where the model turns long texts differently and both kinds are
+        there."""
+        feeds: list[Feed] = []
+        with torch.inference_mode():
+            for row, lead, proposal in zip(cast(list[PackedRow], rows), leads, proposals, strict=True):
+                feeds.append(self._feed(row, lead.tolist(), proposal))
+            verdicts: dict[int, Verdict] = {}
+            for beyond in (False, True):
+                chosen = [i for i, feed in enumerate(feeds) if self._beyond(feed) == beyond]
+                if chosen:
+                    read = self._pass([feeds[i] for i in chosen])
+                    verdicts.update(zip(chosen, read, strict=True))
+        for row, feed in zip(cast(list[PackedRow], rows), feeds, strict=True):
+            row.tokens = row.tokens[: feed.past] + list(feed.lead)
+            row.offered = feed.proposal.tokens.tolist()
+        return [verdicts[i] for i in range(len(feeds))]
+
+    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None:
+        """Move the accepted entries up to their row's tokens, in all rows at once."""
+        source: list[int] = []
+        target: list[int] = []
+        for row, path in zip(cast(list[PackedRow], rows), paths, strict=True):
+            base = row.block.start + len(row.tokens)
+            moved = [(node, at) for at, node in enumerate(path) if node != at]
+            source += [base + node for node, _ in moved]
+            target += [base + at for _, at in moved]
+            row.tokens += [row.offered[node] for node in path]
+            row.offered = []
+        if source:
+            with torch.inference_mode():
+                both = torch.tensor([source, target], device=self._model.device)
+                self._slab.move(both[0], both[1])
+
+    def close(self, row: Row) -> None:
+        """Free the row's block; keep its text for prompts that begin alike."""
+        assert isinstance(row, PackedRow)
+        self._rows.remove(row)
+        if self.prefixes and not self._turned(len(row.tokens)):
+            with torch.inference_mode():
+                self._prefixes.retain(row.tokens, row.block)
+        else:
+            self._slab.free(row.block)
+
+    def forget(self) -> None:
+        """Drop the texts of closed rows."""
+        self._prefixes.forget()
+
+    def _beginning(self, prompt: Ids) -> tuple[Block, int] | None:
+        # Beyond a rope switch keys are turned otherwise: those texts share nothing.
+        if not self.prefixes or self._turned(len(prompt)):
+            return None
+        live = [row for row in self._rows if not self._turned(len(row.tokens))]
+        texts = (Text(np.array(row.tokens, np.int32), row.block) for row in live)
+        return self._prefixes.longest(prompt, texts)
+
+    def _turned(self, length: int) -> bool:
+        return length > self._traits.rope_switch
+
+    def _beyond(self, feed: Feed) -> bool:
+        return self._turned(feed.past + len(feed.lead))
+
+    def _feed(self, row: PackedRow, lead: list[int], proposal: Proposal) -> Feed:
+        past = len(row.tokens)
+        if not self._turned(past) and self._turned(past + len(lead)):
+            # The cached keys are turned for short texts: read everything again, as `generate` does.
+            lead, past = row.tokens + lead, 0
+        size = past + len(lead) + len(proposal)
+        if size > row.block.length:
+            self._prefixes.give_up(size)
+            longer = self._slab.take(size)
+            self._slab.copy(row.block, longer, past)
+            self._slab.free(row.block)
+            row.block = longer
+        return Feed(row.block, past, lead, proposal)
+
+    def _pass(self, feeds: list[Feed]) -> list[HfVerdict]:
+        plan = make_plan(feeds, self._model.device)
+        inputs: dict[str, Any] = {
+            self._traits.cache_name: PackedCache(self._slab, plan.where),
+            "use_cache": True,
+        }
+        if self._traits.last_logits:
+            inputs["logits_to_keep"] = plan.wanted
+        with packed(self._configs, plan):
+            logits = self._model(
+                input_ids=plan.ids[None], position_ids=plan.positions[None], **inputs
+            ).logits[0]
+        if not self._traits.last_logits:
+            logits = logits.index_select(0, plan.wanted)
+        shown = Logits(logits)
+        return [HfVerdict(shown, root) for root in plan.roots]
