@@ -57,7 +57,7 @@ class PackedCache(Cache):
 class Masks:
     """What the layers of one kind may see in this pass: the plan and the family's rule.
 
-    The masks themselves are made on first use, additive, `[B, 1, Q x G, S]` for a part of B rows and
+    The masks themselves are made on first use, additive, `[B, 1, G x Q, S]` for a part of B rows and
     G query heads that share a key head; None where everything is seen.
     """
 
@@ -82,7 +82,7 @@ class Masks:
         if not self.plain:
             queries, keys = (torch.from_numpy(places).to(like.device) for places in part.places())
             seen = seen & self._rule(0, 0, queries[:, :, None], keys[:, None, :])
-        hidden = ~seen[:, None, :, None].expand(-1, -1, -1, heads, -1).flatten(2, 3)
+        hidden = ~seen[:, None, None].expand(-1, -1, heads, -1, -1).flatten(2, 3)
         return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(
             hidden, float("-inf")
         )
@@ -105,38 +105,38 @@ def attend(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of the packed queries `[1, H, N, D]` to the slab `[1, Hkv, T, D]`: `[1, N, H, D]`."""
-    packed = query[0].transpose(0, 1)
-    shared = query.shape[1] // key.shape[1]
+    shown: Masks = attention_mask
+    heads, shared = query.shape[1], query.shape[1] // key.shape[1]
+    plain = softcap is None and s_aux is None
     outputs: list[torch.Tensor] = []
-    for number, part in enumerate(attention_mask.plan.parts):
+    for number, part in enumerate(shown.plan.parts):
         rows, length = part.rows, part.queries
-        queries = packed[part.first : part.last]
+        queries = query if len(shown.plan.parts) == 1 else query[:, :, part.first : part.last]
         if part.pad is not None:
-            queries = queries.index_select(0, part.pad)
+            queries = queries.index_select(2, part.pad)
+        if rows > 1:
+            queries = queries[0].unflatten(1, (rows, length)).transpose(0, 1)
         keys, values = cut(key, part), cut(value, part)
-        plain = softcap is None and s_aux is None
-        if part.causal and attention_mask.plain and plain:
+        if part.causal and shown.plain and plain:
             out = scaled_dot_product_attention(
-                queries[None].transpose(1, 2), keys, values, is_causal=True, scale=scaling,
-                enable_gqa=shared > 1,
-            ).transpose(1, 2)[0]  # fmt: skip
+                queries, keys, values, is_causal=True, scale=scaling, enable_gqa=shared > 1
+            )
         else:
             # The query heads of one key head become queries of it: keys are not repeated.
-            folded = (
-                queries.reshape(rows, length, -1, shared, query.shape[-1])
-                .transpose(1, 2)
-                .flatten(2, 3)
-            )
-            mask = attention_mask.of(number, shared, query)
+            folded = queries.reshape(rows, -1, shared * length, queries.shape[-1])
+            mask = shown.of(number, shared, query)
             if plain:
                 out = scaled_dot_product_attention(
                     folded, keys, values, attn_mask=mask, scale=scaling
                 )
             else:
                 out = _by_hand(folded, keys, values, mask, scaling, softcap, s_aux)
-            out = out.unflatten(2, (length, shared)).transpose(1, 2).flatten(0, 1).flatten(1, 2)
-        outputs.append(out if part.unpad is None else out.index_select(0, part.unpad))
-    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs))[None], None
+            out = out.reshape(rows, heads, length, -1)
+        out = out.transpose(1, 2)
+        if rows > 1:
+            out = out.reshape(1, rows * length, heads, -1)
+        outputs.append(out if part.unpad is None else out.index_select(1, part.unpad))
+    return (outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=1)), None
 
 
 def cut(states: torch.Tensor, part: Part) -> torch.Tensor:
@@ -170,8 +170,9 @@ def _by_hand(
     if sinks is None:
         return torch.matmul(scores.softmax(-1).to(values.dtype), values)
     heads, rows = keys.shape[1], queries.shape[2]
-    sink = sinks.to(scores).view(heads, 1, -1).expand(-1, rows // (len(sinks) // heads), -1)
-    sink = sink.reshape(1, heads, rows, 1).expand(len(scores), -1, -1, -1)
+    shared = len(sinks) // heads
+    sink = sinks.to(scores).view(1, heads, shared, 1).expand(len(scores), -1, -1, rows // shared)
+    sink = sink.reshape(len(scores), heads, rows, 1)
     weights = torch.cat([scores, sink], dim=-1).softmax(-1)[..., :-1]
     return torch.matmul(weights.to(values.dtype), values)
 

@@ -19,8 +19,8 @@ from tascel.engines.hf.traits import Traits, read_traits
 from tascel.errors import ModelError
 from tascel.types import Ids
 
-#: Tokens all rows together may hold, unless told otherwise.
-CACHE_TOKENS = 1 << 16
+#: Tokens all rows together may hold, unless told otherwise; more where one text may be longer.
+CACHE_TOKENS = 1 << 15
 
 
 class Rows(Protocol):
@@ -58,7 +58,7 @@ class HfEngine:
         self,
         model: PreTrainedModel,
         allow_no_drafts: bool = False,
-        cache_tokens: int = CACHE_TOKENS,
+        cache_tokens: int | None = None,
         prefixes: bool = True,
     ) -> None:
         self._model = model.eval()

@@ -60,61 +60,40 @@ class Feed:
 class Part:
     """Rows attended in one call: evenly spaced blocks, padded to the longest, with holes.
 
-    `first` to `last` are their tokens in the pass; `pad` i64[B x Q] says which of those a padded query
-    is, `unpad` i64[n] where each of those is among the padded; None if nothing is padded.
+    The call is over `rows` blocks from the slab's token `start` on, one every `stride`, with `queries`
+    and `keys` for each. `first` to `last` are their tokens in the pass; `pad` i64[B x Q] says which of
+    those a padded query is, `unpad` i64[n] where each of those is among the padded; None if nothing is
+    padded. `causal` marks a single plain text read from its start.
     """
 
     feeds: list[Feed]
-    first: int = 0
-    last: int = 0
+    first: int
     pad: torch.Tensor | None = None
     unpad: torch.Tensor | None = None
+    last: int = field(init=False)
+    start: int = field(init=False)
+    stride: int = field(init=False)
+    rows: int = field(init=False)
+    queries: int = field(init=False)
+    keys: int = field(init=False)
+    causal: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.last = self.first + sum(feed.queries for feed in self.feeds)
+        self.start, self.stride = self.feeds[0].block.start, self.feeds[0].block.length
+        self.rows, self.queries, self.keys = extent(self.feeds)
+        self.causal = self.feeds[0].causal
 
     @property
-    def start(self) -> int:
-        """Where the first block begins."""
-        return self.feeds[0].block.start
-
-    @property
-    def stride(self) -> int:
-        """How far apart blocks begin."""
-        return self.feeds[0].block.length
-
-    @property
-    def rows(self) -> int:
-        """Rows in the view, holes included."""
-        return 1 + (self.feeds[-1].block.start - self.start) // self.stride
-
-    @property
-    def queries(self) -> int:
-        """Queries of every row, padded."""
-        return max(feed.queries for feed in self.feeds)
-
-    @property
-    def keys(self) -> int:
-        """Keys of every row, padded."""
-        return max(feed.keys for feed in self.feeds)
-
-    @property
-    def cells(self) -> int:
-        """What the call computes."""
-        return self.rows * self.queries * self.keys
-
-    @property
-    def causal(self) -> bool:
-        """Whether it is one plain text from its start."""
-        return len(self.feeds) == 1 and self.feeds[0].causal
-
-    @property
-    def slots(self) -> list[int]:
-        """Which of the view's rows the feeds are."""
-        return [(feed.block.start - self.start) // self.stride for feed in self.feeds]
+    def padded(self) -> bool:
+        """Whether the call computes more queries than were fed."""
+        return self.rows * self.queries > self.last - self.first
 
     def visible(self) -> NDArray[np.bool_]:
         """What each query may see by the tree it hangs in: bool[B, Q, S]."""
         seen = np.zeros((self.rows, self.queries, self.keys), np.bool_)
         seen[:, :, 0] = True  # padding sees something, or its softmax is nan
-        for slot, feed in zip(self.slots, self.feeds, strict=True):
+        for slot, feed in self._slots():
             seen[slot, : feed.queries, : feed.keys] = feed.visible()
         return seen
 
@@ -122,10 +101,25 @@ class Part:
         """The positions of queries i64[B, Q] and of keys i64[B, S] in their texts."""
         queries = np.zeros((self.rows, self.queries), np.int64)
         keys = np.tile(np.arange(self.keys), (self.rows, 1))
-        for slot, feed in zip(self.slots, self.feeds, strict=True):
+        for slot, feed in self._slots():
             queries[slot, : feed.queries] = feed.positions()
             keys[slot, feed.past : feed.keys] = queries[slot, : feed.queries]
         return queries, keys
+
+    def padding(self) -> list[NDArray[np.int64]]:
+        """The content of `pad` and, in pieces, of `unpad`."""
+        pad = np.zeros((self.rows, self.queries), np.int64)
+        unpad: list[NDArray[np.int64]] = []
+        at = 0
+        for slot, feed in self._slots():
+            pad[slot, : feed.queries] = np.arange(at, at + feed.queries)
+            unpad.append(np.arange(feed.queries) + slot * self.queries)
+            at += feed.queries
+        return [pad.ravel(), *unpad]
+
+    def _slots(self) -> list[tuple[int, Feed]]:
+        """Which of the call's rows each feed is."""
+        return [((feed.block.start - self.start) // self.stride, feed) for feed in self.feeds]
 
 
 @dataclass(slots=True, eq=False)
@@ -142,82 +136,71 @@ class Plan:
     where: torch.Tensor
     wanted: torch.Tensor
     parts: list[Part]
-    roots: list[int] = field(default_factory=list[int])
+    roots: list[int]
 
 
 def make_plan(feeds: Sequence[Feed], device: torch.device) -> Plan:
     """Order the rows by the calls they are attended in, and lay out their tokens."""
-    parts = group(feeds, SPARE.get(device.type, _SPARE_ELSEWHERE))
+    parts: list[Part] = []
     ids: list[int] = []
     positions: list[NDArray[np.int64]] = []
     where: list[NDArray[np.int64]] = []
     wanted: list[NDArray[np.int64]] = []
-    padding: list[NDArray[np.int64]] = []
     roots: dict[int, int] = {}
     asked = 0
-    for part in parts:
-        part.first = len(ids)
-        for feed in part.feeds:
-            at = len(ids) + len(feed.lead) - 1
-            wanted.append(np.arange(at, at + 1 + len(feed.proposal)))
+    for together in group(feeds, SPARE.get(device.type, _SPARE_ELSEWHERE)):
+        parts.append(Part(together, len(ids)))
+        for feed in together:
+            root = len(ids) + len(feed.lead) - 1
+            wanted.append(np.arange(root, root + 1 + len(feed.proposal)))
             roots[id(feed)] = asked
             asked += 1 + len(feed.proposal)
             ids += feed.lead
             ids += feed.proposal.tokens.tolist()
             positions.append(feed.positions())
             where.append(np.arange(feed.block.start + feed.past, feed.block.start + feed.keys))
-        part.last = len(ids)
-        padding += _padding(part)
-    pieces = [np.array(ids), *positions, *where, *wanted, *padding]
-    flat = torch.from_numpy(np.concatenate(pieces)).to(device)
+    padded = [part for part in parts if part.padded]
+    padding = [piece for part in padded for piece in part.padding()]
+    flat = np.concatenate([np.array(ids), *positions, *where, *wanted, *padding])
     size = len(ids)
-    rest = flat[3 * size + asked :]
-    for part in parts:
-        if part.rows * part.queries > part.last - part.first:
-            count = part.rows * part.queries
-            part.pad, rest = rest[:count], rest[count:]
-            part.unpad, rest = rest[: part.last - part.first], rest[part.last - part.first :]
-    return Plan(
-        ids=flat[:size],
-        positions=flat[size : 2 * size],
-        where=flat[2 * size : 3 * size],
-        wanted=flat[3 * size : 3 * size + asked],
-        parts=parts,
-        roots=[roots[id(feed)] for feed in feeds],
-    )
+    sizes = [size, size, size, asked]
+    for part in padded:
+        sizes += [part.rows * part.queries, part.last - part.first]
+    pieces = iter(torch.from_numpy(flat).to(device).split(sizes))
+    plan = Plan(*(next(pieces) for _ in range(4)), parts, [roots[id(feed)] for feed in feeds])
+    for part in padded:
+        part.pad, part.unpad = next(pieces), next(pieces)
+    return plan
 
 
-def group(feeds: Sequence[Feed], spare: int) -> list[Part]:
+def group(feeds: Sequence[Feed], spare: int) -> list[list[Feed]]:
     """Rows to be attended together: where padding them costs less than a call of their own."""
-    parts: list[Part] = []
+    groups: list[list[Feed]] = []
     for feed in sorted(feeds, key=lambda feed: (feed.block.length, feed.block.start)):
-        own = Part([feed])
         best, least = None, spare
-        for part in parts:
-            if part.stride != own.stride or part.causal or own.causal:
+        for together in groups:
+            if together[0].block.length != feed.block.length or together[0].causal or feed.causal:
                 continue
-            waste = Part([*part.feeds, feed]).cells - part.cells - own.cells
+            waste = _cells([*together, feed]) - _cells(together) - _cells([feed])
             if waste <= least:
-                best, least = part, waste
+                best, least = together, waste
         if best is None:
-            parts.append(own)
+            groups.append([feed])
         else:
-            best.feeds.append(feed)
-    return parts
+            best.append(feed)
+    return groups
 
 
-def _padding(part: Part) -> list[NDArray[np.int64]]:
-    """`pad` and `unpad` of a part; nothing if its queries are in place as they are."""
-    if part.rows * part.queries == part.last - part.first:
-        return []
-    pad = np.zeros((part.rows, part.queries), np.int64)
-    unpad: list[NDArray[np.int64]] = []
-    at = 0
-    for slot, feed in zip(part.slots, part.feeds, strict=True):
-        pad[slot, : feed.queries] = np.arange(at, at + feed.queries)
-        unpad.append(np.arange(feed.queries) + slot * part.queries)
-        at += feed.queries
-    return [pad.ravel(), *unpad]
+def extent(feeds: Sequence[Feed]) -> tuple[int, int, int]:
+    """Rows, queries and keys of a call over `feeds`, in the order of their blocks."""
+    first, last = feeds[0].block, feeds[-1].block
+    rows = 1 + (last.start - first.start) // first.length
+    return rows, max(feed.queries for feed in feeds), max(feed.keys for feed in feeds)
+
+
+def _cells(feeds: Sequence[Feed]) -> int:
+    rows, queries, keys = extent(feeds)
+    return rows * queries * keys
 
 
 def tree_view(past: int, lead: int, parents: NDArray[np.int16]) -> NDArray[np.bool_]:

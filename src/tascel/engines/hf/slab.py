@@ -39,7 +39,7 @@ class Slab:
     def __init__(self, tokens: int) -> None:
         self.tokens = tokens
         self._taken: dict[int, Block] = {}
-        self._layers: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._layers: dict[int, _Layer] = {}
         self._reach = min(_FIRST, tokens)
 
     @property
@@ -70,23 +70,25 @@ class Slab:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Put `[1, H, N, D]` at the tokens `where` i64[N]; all of the layer as `[1, H, T, D]`."""
         if layer not in self._layers:
-            self._layers[layer] = self._zeros(keys), self._zeros(values)
+            self._layers[layer] = _Layer.zeros(self._reach, keys, values)
         kept = self._layers[layer]
-        for whole, new in zip(kept, (keys, values), strict=True):
-            whole.index_copy_(0, where.to(whole.device), new[0].transpose(0, 1))
-        return kept[0].transpose(0, 1)[None], kept[1].transpose(0, 1)[None]
+        if where.device != kept.keys.device:
+            where = where.to(kept.keys.device)
+        kept.keys.index_copy_(0, where, keys[0].transpose(0, 1))
+        kept.values.index_copy_(0, where, values[0].transpose(0, 1))
+        return kept.seen
 
     def move(self, source: torch.Tensor, target: torch.Tensor) -> None:
         """Copy the tokens at `source` i64[N] to `target` i64[N], in all layers."""
         for layer in self._layers.values():
-            for whole in layer:
+            for whole in (layer.keys, layer.values):
                 states = whole.index_select(0, source.to(whole.device))
                 whole.index_copy_(0, target.to(whole.device), states)
 
     def copy(self, source: Block, target: Block, count: int) -> None:
         """Copy the first `count` tokens of a block to another one."""
         for layer in self._layers.values():
-            for whole in layer:
+            for whole in (layer.keys, layer.values):
                 states = whole[source.start : source.start + count]
                 whole[target.start : target.start + count] = states
 
@@ -101,17 +103,28 @@ class Slab:
             at = max(at, -(-block.end // length) * length)
         return at
 
-    def _zeros(self, like: torch.Tensor) -> torch.Tensor:
-        _, heads, _, width = like.shape
-        return like.new_zeros(self._reach, heads, width)
-
     def _stretch(self, reach: int) -> None:
-        old, self._reach = self._reach, reach
         for number, layer in list(self._layers.items()):
-            longer = tuple(whole.new_zeros(reach, *whole.shape[1:]) for whole in layer)
-            for new, whole in zip(longer, layer, strict=True):
-                new[:old] = whole
-            self._layers[number] = longer[0], longer[1]
+            longer = _Layer.zeros(reach, *layer.seen)
+            longer.keys[: self._reach] = layer.keys
+            longer.values[: self._reach] = layer.values
+            self._layers[number] = longer
+        self._reach = reach
+
+
+class _Layer:
+    """Keys and values `[T, H, D]` of one layer; `seen` is a view of them as `[1, H, T, D]`."""
+
+    __slots__ = ("keys", "seen", "values")
+
+    def __init__(self, keys: torch.Tensor, values: torch.Tensor) -> None:
+        self.keys, self.values = keys, values
+        self.seen = keys.transpose(0, 1)[None], values.transpose(0, 1)[None]
+
+    @staticmethod
+    def zeros(reach: int, keys: torch.Tensor, values: torch.Tensor) -> _Layer:
+        """Of the heads, widths, dtype and device of `[1, H, N, D]`."""
+        return _Layer(*(like.new_zeros(reach, like.shape[1], like.shape[3]) for like in (keys, values)))
 
 
 def length_for(size: int) -> int:
