@@ -111,6 +111,7 @@ class CallReader:
         self._text = ""  # read, and not yet given back
         self._begun = False  # whether anything was given back
         self._called = False
+        self._behind = False  # whether a call was the last thing given back
 
     def feed(self, piece: str) -> tuple[str, list[Call]]:
         """Take the next text; returns what is now certain: content, and calls in OpenAI's shape."""
@@ -123,6 +124,8 @@ class CallReader:
 
     def _read(self, final: bool) -> tuple[str, list[Call]]:
         content, calls = "", list[Call]()
+        if self._behind:
+            self._text = self._text.lstrip()
         while (at := self._opening()) >= 0:
             before = len(self._text[:at].rstrip())
             found = self._calls(at + len(self._format.marker), final)
@@ -133,7 +136,7 @@ class CallReader:
             content += self._give(before if here else end)
             if here:
                 self._text = self._text[end - before :].lstrip()
-                self._called = self._begun = True
+                self._called = self._begun = self._behind = True
                 calls += here
         else:
             content += self._give(len(self._text) - (0 if final else self._open_end()))
@@ -172,6 +175,7 @@ class CallReader:
     def _give(self, length: int) -> str:
         text, self._text = self._text[:length], self._text[length:]
         self._begun = self._begun or bool(text)
+        self._behind = self._behind and not text
         return text
 
 

@@ -57,7 +57,9 @@ class Grammars:
         self._codec = codec
         ends = sorted(codec.eos_ids, key=lambda id_: (id_ != codec.end_id, id_))
         try:
-            self._tokenizer = LLTokenizer(codec.tokenizer.to_str(), eos_token=ends)
+            self._tokenizer = LLTokenizer(
+                codec.tokenizer.to_str(), n_vocab=codec.vocab_size, eos_token=ends
+            )
         except ValueError as error:
             raise RequestError(
                 f"llguidance cannot read the model's tokenizer ({reason(str(error))})",
@@ -130,7 +132,7 @@ class Grammars:
         def compile() -> list[LLMatcher]:
             return [self._matcher(kind, each) for each in (decides, *guesses)]
 
-        return CompiledGrammar(compile, self._codec.eos_ids)
+        return CompiledGrammar(compile, self._codec.eos_ids, self._tokenizer.vocab_size)
 
     def _matcher(self, kind: str, text: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits

@@ -22,22 +22,24 @@ class CompiledGrammar:
     """A `types.Grammar`: the start of any number of answers.
 
     `compile` makes matchers that nothing was written to: the one that decides, then those that
-    guess.
+    guess. `vocab_size` is the tokenizer's; models may have more ids.
     """
 
-    def __init__(self, compile: Callable[[], list[LLMatcher]], eos_ids: Collection[int]) -> None:
+    def __init__(
+        self, compile: Callable[[], list[LLMatcher]], eos_ids: Collection[int], vocab_size: int
+    ) -> None:
+        self.eos_ids = eos_ids
+        self.vocab_size = vocab_size
         self._compile = compile
-        self._eos_ids = eos_ids
         self._matchers: list[LLMatcher] | None = compile()
 
     def start(self) -> Guide:
         """The start of one answer."""
         if self._matchers is None:
             self._matchers = self._compile()
-        matcher, *guesses = [each.deep_copy() for each in self._matchers]
-        return Guide(matcher, guesses, self._eos_ids, self._renew)
+        return Guide(self, [matcher.deep_copy() for matcher in self._matchers])
 
-    def _renew(self) -> None:
+    def renew(self) -> None:
         """Compile anew for the next answer: copies share the states that llguidance ran out of."""
         self._matchers = None
 
@@ -49,17 +51,9 @@ class Guide:
     the model spells and spaces what has to come as most do.
     """
 
-    def __init__(
-        self,
-        matcher: LLMatcher,
-        guesses: Sequence[LLMatcher],
-        eos_ids: Collection[int],
-        failed: Callable[[], None],
-    ) -> None:
-        self._matcher = matcher
-        self._guesses = guesses
-        self._eos_ids = eos_ids
-        self._failed = failed
+    def __init__(self, grammar: CompiledGrammar, matchers: Sequence[LLMatcher]) -> None:
+        self._grammar = grammar
+        self._matcher, *self._guesses = matchers
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next; an end-of-sequence id where the answer may end."""
@@ -107,19 +101,20 @@ class Guide:
             scout.rollback(at - above)
             at = above
             admitted[node] = self._fits(scout, tokens[node])
-            inner = admitted[node] and below[node] and tokens[node] not in self._eos_ids
+            inner = admitted[node] and below[node] and tokens[node] not in self._grammar.eos_ids
             if inner and scout.consume_token(tokens[node]):
                 at = depth[node] = above + 1
                 ahead += below[node]
         return admitted
 
     def _fits(self, matcher: LLMatcher, token: int) -> bool:
-        if token in self._eos_ids:
+        if token in self._grammar.eos_ids:
             return matcher.is_accepting()
-        return matcher.validate_tokens([token]) == 1
+        # an id that the tokenizer does not have would break the matcher
+        return token < self._grammar.vocab_size and matcher.validate_tokens([token]) == 1
 
     def _broken(self) -> RequestError:
-        self._failed()
+        self._grammar.renew()
         return RequestError(
             f"the answer cannot go on under its grammar ({reason(self._matcher.get_error())})",
             "Make the grammar simpler",
