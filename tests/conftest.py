@@ -77,7 +77,8 @@ def make_toy(family: str = "Llama", seed: int = 0, **config: Any) -> Any:
         names = [f"{family}TextConfig", f"{family}Config"]
         config_type = next(c for n in names if (c := getattr(transformers, n, None)))
         toy_config = config_type(**settings)
-        model = getattr(transformers, f"{family}ForCausalLM")(toy_config)
+        names = [f"{family}ForCausalLM", f"{family}LMHeadModel"]
+        model = next(m for n in names if (m := getattr(transformers, n, None)))(toy_config)
     torch.random.set_rng_state(state)
     return model.eval()
 

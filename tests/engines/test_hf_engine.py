@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from tascel.decode.loop import complete, decode
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
-from tascel.engines.hf import engine as engine_module
-from tascel.engines.hf.engine import HfEngine, tree_view
+from tascel.engines.hf import attention, plan
+from tascel.engines.hf import rows as rows_module
+from tascel.engines.hf.engine import HfEngine
+from tascel.engines.hf.verdict import HfVerdict, Logits
 from tascel.errors import ModelError
 from tascel.types import Completion, Request, Sampling
 
@@ -34,32 +36,59 @@ LONGROPE = {
     },
 }
 
-#: family, config and whether trees can be checked
-FAMILIES = [
-    ("Llama", {}, True),
-    ("Llama", {"attn_implementation": "eager"}, True),
-    ("Qwen2", {}, True),
-    ("Qwen3", {}, True),
-    ("Qwen3Moe", {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}, True),
-    ("GPTNeoX", {}, True),
-    ("Phi3", {}, True),
-    ("Phi3", LONGROPE, True),
-    ("Llama", {"max_position_embeddings": 52, "rope_parameters": {
-        "rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}}, True),
-    ("Mistral", {"sliding_window": None}, True),
-    ("Mistral", SLIDING, False),
-    ("Qwen2", {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, False),
-    ("Gemma2", SLIDING | {"head_dim": 8}, False),
-    ("Gemma3", SLIDING | {"head_dim": 8}, False),
-    ("Llama4", {"attention_chunk_size": 8, "head_dim": 8, "intermediate_size_mlp": 48,
-                "num_local_experts": 2}, False),
-    ("GptOss", MIXED | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2}, False),
-    ("Bloom", {"n_head": 4, "n_layer": 2}, False),
+QWEN_SLIDING = {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}
+DYNAMIC = {
+    "max_position_embeddings": 52,
+    "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0},
+}
+MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+MLA = {"n_routed_experts": 4, "num_experts_per_tok": 2, "kv_lora_rank": 8, "q_lora_rank": 8,
+       "qk_rope_head_dim": 4, "qk_nope_head_dim": 4, "v_head_dim": 16, "n_group": 1,
+       "topk_group": 1, "moe_intermediate_size": 16, "num_key_value_heads": 4}  # fmt: skip
+
+#: Family and config of models whose rows are read in one pass, trees and all.
+PACKED = [
+    ("Llama", {}),
+    ("Llama", {"attn_implementation": "eager"}),
+    ("Llama", DYNAMIC),
+    ("Qwen2", {}),
+    ("Qwen2", QWEN_SLIDING),
+    ("Qwen3", {}),
+    ("Qwen3Moe", MOE),
+    ("Mistral", {"sliding_window": None}),
+    ("Mistral", SLIDING),
+    ("Gemma", {"head_dim": 8}),
+    ("Gemma2", SLIDING | {"head_dim": 8, "attn_logit_softcapping": 2.0}),
+    ("Gemma3", MIXED | {"head_dim": 8}),
+    ("GPT2", {}),
+    ("GPTNeoX", {}),
+    ("Phi", {}),
+    ("Phi3", {}),
+    ("Phi3", SLIDING),
+    ("Phi3", LONGROPE),
+    ("Granite", {"attention_multiplier": 0.2}),
+    ("Olmo", {}),
+    ("Olmo2", {}),
+    ("Olmo3", MIXED),
+    ("Cohere2", MIXED),
+    ("DeepseekV3", MLA),
+    ("GptOss", MIXED | {"head_dim": 8, "num_local_experts": 4, "num_experts_per_tok": 2,
+                        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}}),
+]  # fmt: skip
+
+#: Family, config and whether trees can be checked, of those that are read row by row.
+ROW_BY_ROW = [
+    ("OPT", {"word_embed_proj_dim": 32}, True),
+    ("Falcon", {}, True),
     ("Falcon", {"alibi": True}, False),
+    ("Bloom", {"n_head": 4, "n_layer": 2}, False),
     ("Mpt", {"d_model": 32, "n_heads": 4, "n_layers": 2, "max_seq_len": 256}, False),
     ("GPTNeo", {"attention_types": [[["global", "local"], 1]], "num_layers": 2, "num_heads": 4,
                 "window_size": 8}, False),
+    ("Llama4", {"attention_chunk_size": 8, "head_dim": 8, "intermediate_size_mlp": 48,
+                "num_local_experts": 2}, False),
 ]  # fmt: skip
+FAMILIES = [*((*packed, True, True) for packed in PACKED), *((*r, False) for r in ROW_BY_ROW)]
 QWEN3_NEXT = {
     "layer_types": ["linear_attention", "full_attention"],
     "num_experts": 4,
@@ -129,13 +158,16 @@ def worst_logit(engine: HfEngine, model: Any, proposal: Proposal, *, cached: boo
     return worst
 
 
-@pytest.mark.parametrize(("family", "config", "trees"), FAMILIES)
+@pytest.mark.parametrize(("family", "config", "trees", "packed"), FAMILIES)
 def test_drafted_answers_are_those_of_stock_generate(
-    toy: Any, oracle_draft: Any, byte_stream: Any, family: str, config: dict[str, Any], trees: bool
-) -> None:
+    toy: Any, oracle_draft: Any, byte_stream: Any, family: str, config: dict[str, Any],
+    trees: bool, packed: bool,
+) -> None:  # fmt: skip
     model = toy(family, **config)
+    own = model.config._attn_implementation
     engine = HfEngine(model)
-    assert (engine.drafts, engine.trees) == (True, trees)
+    assert (engine.drafts, engine.trees, engine.packed) == (True, trees, packed)
+    assert model.config._attn_implementation == own
     request = Request("r", PROMPT, max_tokens=40)
     truth = stock(model, PROMPT, 40)
     assert len(set(truth)) > 3
@@ -201,62 +233,52 @@ def test_every_node_of_a_tree_sees_its_own_path(toy: Any, family: str, cached: b
 
 
 @pytest.mark.parametrize("mistake", ["mask", "positions"])
+@pytest.mark.parametrize("family", ["Llama", "Falcon"])
 def test_a_wrong_mask_or_position_is_noticed(
-    toy: Any, monkeypatch: pytest.MonkeyPatch, mistake: str
+    toy: Any, monkeypatch: pytest.MonkeyPatch, mistake: str, family: str
 ) -> None:
     """The control: both checks above and the engine's own fail when the tree view is wrong."""
 
-    def wrong(past: int, lead: int, parents: Any) -> Any:
-        visible, positions = tree_view(past, lead, parents)
-        if mistake == "mask":
-            return np.tri(*visible.shape, past, dtype=np.bool_), positions
-        return visible, np.arange(past, past + len(positions))
+    def blind(past: int, lead: int, parents: Any) -> Any:
+        return np.tri(lead + len(parents), past + lead + len(parents), past, dtype=np.bool_)
 
-    model = toy()
+    def straight(past: int, lead: int, parents: Any) -> Any:
+        return np.arange(past, past + lead + len(parents))
+
+    model = toy(family)
     sound = HfEngine(model)
-    monkeypatch.setattr(engine_module, "tree_view", wrong)
+    name, wrong = {"mask": ("tree_view", blind), "positions": ("tree_places", straight)}[mistake]
+    monkeypatch.setattr(plan, name, wrong)
+    monkeypatch.setattr(rows_module, name, wrong)
     with pytest.raises(AssertionError):
         assert worst_logit(sound, model, some_tree(), cached=True) < 1e-4
-    assert not HfEngine(model).trees
+    mistaken = HfEngine(model)
+    assert not mistaken.packed
+    assert not mistaken.trees
 
 
-def test_the_cache_after_keep_is_that_of_a_fresh_prefill(toy: Any) -> None:
-    engine, tree = HfEngine(toy()), some_tree()
+@pytest.mark.parametrize("family", ["Llama", "Falcon"])
+def test_what_is_kept_is_as_if_read_afresh(toy: Any, family: str) -> None:
+    engine, tree = HfEngine(toy(family)), some_tree()
     for path in ([], [0], [0, 2], [1, 3], [1, 3, 4, 6], [1, 5]):
-        tokens = [int(tree.tokens[node]) for node in path]
-        (row, other), _ = engine.prefill([Request("r", PROMPT)] * 2, [Proposal.nothing(), tree])
-        for each, root in ((row, 42), (other, None)):
-            if root is not None:
-                engine.check([each], np.array([root], np.int32), [tree])
-            engine.keep(each, path)
-            kept = [*PROMPT.tolist(), *([] if root is None else [root]), *tokens]
-            fresh = Request("fresh", np.array(kept, np.int32))
-            (new,), _ = engine.prefill([fresh], [Proposal.nothing()])
-            for mine, theirs in zip(each.cache.layers, new.cache.layers, strict=True):
-                torch.testing.assert_close(mine.keys, theirs.keys, rtol=1e-4, atol=1e-4)
-                torch.testing.assert_close(mine.values, theirs.values, rtol=1e-4, atol=1e-4)
-            assert each.tokens == kept
-
-
-def test_rows_do_not_mix(toy: Any) -> None:
-    engine = HfEngine(toy())
-    requests = [Request("a", PROMPT), Request("b", PROMPT[:5])]
-    chains = [Proposal.chain([4, 5]), some_tree()]
-    rows, together = engine.prefill(requests, chains)
-    for at, request in enumerate(requests):
-        _, (alone,) = engine.prefill([request], [chains[at]])
-        np.testing.assert_array_equal(together[at].logits(-1), alone.logits(-1))
-    engine.keep(rows[0], [0])
-    engine.keep(rows[1], [1, 3])
-    both = engine.check(rows, np.array([8, 9], np.int32), [some_tree(), Proposal.nothing()])
-    ids = torch.tensor([[*PROMPT[:5].tolist(), 9, 7, 9]])
-    with torch.inference_mode():
-        plain = engine._model(ids).logits[0, -1].numpy()
-    np.testing.assert_allclose(both[1].logits(-1), plain, atol=1e-4)
+        kept = [*PROMPT.tolist(), 42, *(int(tree.tokens[node]) for node in path)]
+        row, _ = engine.open(PROMPT, 60)
+        engine.check([row], [PROMPT], [tree])
+        engine.keep([row], [[]])
+        engine.check([row], [np.array([42], np.int32)], [tree])
+        engine.keep([row], [path])
+        assert row.tokens == kept
+        (verdict,) = engine.check([row], [np.array([7], np.int32)], [tree])
+        again, _ = engine.open(np.array([1], np.int32), 60)
+        (fresh,) = engine.check([again], [np.array([*kept, 7], np.int32)], [tree])
+        for node in range(-1, len(tree)):
+            np.testing.assert_allclose(verdict.logits(node), fresh.logits(node), atol=1e-4)
+        engine.close(row)
+        engine.close(again)
 
 
 def test_logits_are_a_copy_and_ties_go_to_the_lowest_id() -> None:
-    verdict = engine_module.HfVerdict(torch.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 0.0]]))
+    verdict = HfVerdict(Logits(torch.tensor([[9.0, 0, 0], [1.0, 3.0, 3.0], [2.0, 2.0, 0.0]])), 1)
     assert [verdict.argmax(-1), verdict.argmax(0)] == [1, 0]
     verdict.logits(-1)[:] = 0
     assert verdict.logits(-1).tolist() == [1, 3, 3]
@@ -324,28 +346,66 @@ def test_other_kinds_of_models_are_refused_by_name(toy: Any) -> None:
         HfEngine(toy("Rwkv", attention_hidden_size=32))
 
 
-def test_a_model_that_ignores_masks_gets_chains(toy: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = toy()
+@pytest.mark.parametrize("family", ["Llama", "Falcon"])
+def test_a_model_that_ignores_masks_gets_chains(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, family: str
+) -> None:
+    model = toy(family)
     forward = model.forward
 
     def deaf(input_ids, position_ids=None, attention_mask=None, past_key_values=None, **rest):
-        return forward(
-            input_ids, position_ids=position_ids, past_key_values=past_key_values, **rest
-        )
+        return forward(input_ids, past_key_values=past_key_values, **rest)
 
     monkeypatch.setattr(model, "forward", deaf)
     engine = HfEngine(model)
-    assert (engine.drafts, engine.trees) == (True, False)
+    assert (engine.drafts, engine.trees, engine.packed) == (True, False, False)
+
+
+@pytest.mark.parametrize("part", ["scaling", "rule", "heads"])
+def test_attention_that_is_not_the_models_own_is_noticed(
+    toy: Any, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    attend = attention.attend
+
+    def wrong(module, query, key, value, mask, scaling=None, **rest):
+        if part == "scaling":
+            scaling = 2 * scaling
+        if part == "rule":
+            mask.plain = True
+        if part == "heads":
+            query = query.flip(1)
+        return attend(module, query, key, value, mask, scaling=scaling, **rest)
+
+    model = toy("Mistral", sliding_window=4)
+    assert HfEngine(model).packed
+    monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, wrong)
+    assert not HfEngine(model).packed
 
 
 def test_a_cache_that_does_not_roll_back_is_noticed(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stuck(engine_module.DynamicCache):
+    class Stuck(rows_module.DynamicCache):
         def crop(self, *_: int) -> None:
             pass
 
-    monkeypatch.setattr(engine_module, "DynamicCache", Stuck)
+    monkeypatch.setattr(rows_module, "DynamicCache", Stuck)
     with pytest.raises(ModelError, match="logits change"):
-        HfEngine(toy())
-    assert not HfEngine(toy(), allow_no_drafts=True).drafts
+        HfEngine(toy("Falcon"))
+    assert not HfEngine(toy("Falcon"), allow_no_drafts=True).drafts
+
+
+def test_the_model_keeps_its_own_attention_even_when_a_pass_fails(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = toy()
+    engine = HfEngine(model)
+    row, _ = engine.open(PROMPT, 40)
+    monkeypatch.setattr(model.model.norm, "forward", None)
+    with pytest.raises(TypeError):
+        engine.check([row], [PROMPT], [Proposal.nothing()])
+    assert model.config._attn_implementation == "sdpa"
+    monkeypatch.undo()
+    (verdict,) = engine.check([row], [PROMPT], [Proposal.nothing()])
+    plain = model(torch.tensor(PROMPT[None])).logits[0, -1].detach().numpy()
+    np.testing.assert_allclose(verdict.logits(-1), plain, atol=1e-4)
