@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict, Unpack
 
 import numpy as np
 
@@ -25,15 +25,36 @@ from tascel.engines.profile import Setting, machine, price_of
 from tascel.errors import RequestError
 from tascel.store.manifest import public_command
 from tascel.traces.record import conversation
-from tascel.types import Chunk, Completion, Message, Request, Sampling
+from tascel.types import Chunk, Completion, Grammar, Message, Processor, Request, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
+class Asked(TypedDict, total=False):
+    """What a prompt may be asked with.
+
+    Attributes:
+        max_tokens: of the answer, 512 unless given.
+        prediction: what the answer is expected to be, a source of drafts.
+        grammar: what it must look like; `tascel.grammar.Grammars` makes them.
+        processors: makes what else changes logits; called once for each answer.
+        logprobs: wanted for each token, with so many likeliest ones.
+    """
+
+    tools: Sequence[Message] | None
+    sampling: Sampling | None
+    stop: Sequence[str]
+    max_tokens: int
+    prediction: str | None
+    grammar: Grammar | None
+    processors: Callable[[], Sequence[Processor]] | None
+    logprobs: int | None
+
+
 @dataclass(slots=True, eq=False)
 class Runner:
-    """Answers prompts, drafting where it pays. One request at a time.
+    """Answers prompts, drafting where it pays, one at a time or many.
 
     Attributes:
         draft: None decodes plainly.
@@ -50,54 +71,43 @@ class Runner:
     breaker: Breaker
     bundle: Bundle | None = None
 
-    def generate(
-        self,
-        prompt: str | Sequence[Message],
-        *,
-        tools: Sequence[Message] | None = None,
-        sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
-        max_tokens: int = 512,
-    ) -> Completion:
+    def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).
 
         Raises:
             RequestError: the prompt is longer than the context, or a setting is impossible.
         """
-        return complete(self.run(self.request(prompt, tools, sampling, stop, max_tokens)))
+        return complete(self.run(self.request(prompt, **asked)))
 
     def stream(
-        self,
-        prompt: str | Sequence[Message],
-        *,
-        tools: Sequence[Message] | None = None,
-        sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
-        max_tokens: int = 512,
+        self, prompt: str | Sequence[Message], **asked: Unpack[Asked]
     ) -> Generator[Chunk, None, Completion]:
         """As `generate`, token by token: each chunk names who drafted it."""
-        return self.run(self.request(prompt, tools, sampling, stop, max_tokens))
+        return self.run(self.request(prompt, **asked))
 
-    def request(
-        self,
-        prompt: str | Sequence[Message],
-        tools: Sequence[Message] | None = None,
-        sampling: Sampling | None = None,
-        stop: Sequence[str] = (),
-        max_tokens: int = 512,
-    ) -> Request:
+    def request(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Request:
         """The request as ids. A missing seed is drawn here, so that a request is repeatable.
 
         Raises:
             RequestError: the messages are malformed, or the chat template refuses them.
         """
-        sampling = sampling or Sampling()
-        if sampling.seed is None:
-            sampling = replace(sampling, seed=secrets.randbits(63))
         if not isinstance(prompt, str):
             prompt = conversation(prompt)
-        ids = self.codec.prompt(prompt, tools)
-        return Request(f"request {next(_serial)}", ids, sampling, tuple(stop), max_tokens)
+        sampling = asked.get("sampling") or Sampling()
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=secrets.randbits(63))
+        expected = asked.get("prediction")
+        return Request(
+            id=f"request {next(_serial)}",
+            prompt=self.codec.prompt(prompt, asked.get("tools")),
+            sampling=sampling,
+            stop=tuple(asked.get("stop", ())),
+            max_tokens=asked.get("max_tokens", 512),
+            prediction=None if expected is None else self.codec.output(expected),
+            grammar=asked.get("grammar"),
+            processors=asked.get("processors"),
+            logprobs=asked.get("logprobs"),
+        )
 
     def run(
         self,
@@ -169,6 +179,7 @@ def load(
     device: str | None = None,
     config: DraftConfig | None = None,
     drafts: bool = True,
+    cache_tokens: int | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Runner:
     """Open a bundle and the model it was built for, warmed up.
@@ -181,6 +192,7 @@ def load(
         device: as torch names it; default: a GPU if there is one.
         config: how to draft.
         drafts: False runs without drafts, and so runs models that cannot take drafts back.
+        cache_tokens: what all requests together may hold of the KV cache, prompts and answers.
         profile: hears how far measuring the verify cost is, if that has to be done now.
 
     Raises:
@@ -214,6 +226,7 @@ def attach(
     weights: str,
     config: DraftConfig | None = None,
     drafts: bool = True,
+    cache_tokens: int | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Runner:
     """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
@@ -222,7 +235,7 @@ def attach(
     """
     from tascel.engines.hf.engine import HfEngine
 
-    engine = HfEngine(model, allow_no_drafts=not drafts)
+    engine = HfEngine(model, allow_no_drafts=not drafts, cache_tokens=cache_tokens)
     setting = _setting(model, name, weights)
     draft: NgramDraft | None = None
     price = Price.free()

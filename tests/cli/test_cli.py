@@ -143,6 +143,37 @@ def test_batches_are_compared(tascel, bundle, toy_folder, traces, tmp_path):
     assert [row["name"] for row in content["rows"]] == ["none", "transformers", "tascel"]
 
 
+def test_answers_can_be_made_to_look_like_something(tascel, bundle, toy_folder, traces, tmp_path):
+    def run(*form):
+        out = tmp_path / "formed.jsonl"
+        code, _, err = tascel(
+            "generate", bundle, traces, "-m", toy_folder, "-o", out, "--limit", 3,
+            "--max-tokens", 40, *form,
+        )  # fmt: skip
+        return code, err, out
+
+    schema = tmp_path / "schema.json"
+    schema.write_text('{"type": "object", "properties": {"on": {"type": "boolean"}},'
+                      ' "required": ["on"], "additionalProperties": false}')  # fmt: skip
+    code, err, out = run("--json-schema", schema)
+    assert code == 0
+    assert "grammar" in err
+    outputs = [json.loads(line)["output"] for line in out.read_text().splitlines()]
+    assert [type(json.loads(output)["on"]) for output in outputs] == [bool] * 3
+    code, _, out = run("--regex", "ab|cd")
+    assert code == 0
+    assert {json.loads(line)["output"] for line in out.read_text().splitlines()} <= {"ab", "cd"}
+    schema.write_text('{"type": "no such type"}')
+    for form, words in (
+        (("--json-object", "--regex", "a"), "exclude each other"),
+        (("--json-schema", tmp_path / "absent"), "cannot be read"),
+        (("--json-schema", schema), "JSON schema cannot be used"),
+    ):
+        code, err, _ = run(*form)
+        assert code == 1
+        assert words in err
+
+
 def test_generate_prints_to_the_terminal(tascel, bundle, toy_folder):
     code, out, err = tascel(
         "generate", bundle, "-m", toy_folder, "-p", "light", "-p", "den", "--max-tokens", 6,

@@ -50,7 +50,9 @@ def requests(
     found: list[tuple[Trace, Request]] = []
     for number, trace in enumerate(traces, start=1):
         try:
-            request = runner.request(trace.messages, trace.tools, sampling, max_tokens=max_tokens)
+            request = runner.request(
+                trace.messages, tools=trace.tools, sampling=sampling, max_tokens=max_tokens
+            )
             if len(request.prompt) >= runner.engine.context_limit:
                 raise RequestError(
                     f"prompt {number} has {len(request.prompt)} tokens, the model's context "

@@ -20,7 +20,7 @@ from tascel.errors import TascelError
 if TYPE_CHECKING:
     from tascel.answers import AnswerFile
     from tascel.runner import Runner
-    from tascel.types import Completion, Request, Sampling, Trace
+    from tascel.types import Completion, Grammar, Request, Sampling, Trace
 
 
 def generate(
@@ -50,11 +50,21 @@ def generate(
     rows: Annotated[
         int, typer.Option(min=1, help="With -o: so many prompts are answered at once.")
     ] = 16,
+    json_schema: Annotated[
+        Path | None, typer.Option(help="Answers are JSON that follows the schema in this file.")
+    ] = None,
+    json_object: Annotated[
+        bool, typer.Option("--json-object", help="Answers are JSON objects.")
+    ] = False,
+    regex: Annotated[
+        str | None, typer.Option(help="Answers match this, from beginning to end.")
+    ] = None,
     no_drafts: Annotated[
         bool, typer.Option("--no-drafts", help="Decode plainly; runs models that cannot roll back.")
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    cache_tokens: options.CacheTokens = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer prompts. In the terminal, tokens that were drafted are coloured."""
@@ -74,7 +84,7 @@ def generate(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-            drafts=not no_drafts,
+            drafts=not no_drafts, cache_tokens=cache_tokens,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
     bad = BadLines()
@@ -83,7 +93,9 @@ def generate(
         if prompts is not None
         else (Trace(({"role": "user", "content": text},)) for text in prompt or ())
     )
-    run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens, rows)
+    form = _form(json_schema, json_object, regex)
+    grammar = None if form is None else _grammar(runner, *form)
+    run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens, rows, form, grammar)
     if output is None:
         run.show()
     else:
@@ -93,6 +105,33 @@ def generate(
     run.summary()
     if run.refused:
         raise typer.Exit(1)
+
+
+def _form(schema: Path | None, json_object: bool, regex: str | None) -> tuple[str, str] | None:
+    """What answers must look like: the kind of rule, and the rule."""
+    from tascel.errors import RequestError
+
+    if sum([schema is not None, json_object, regex is not None]) > 1:
+        raise RequestError(
+            "--json-schema, --json-object and --regex exclude each other", "Give one of them"
+        )
+    if schema is not None:
+        try:
+            return "json_schema", schema.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise RequestError(
+                f"{schema}: cannot be read ({error})", "Give a file with a JSON schema"
+            ) from error
+    return ("regex", regex) if regex is not None else ("json_object", "") if json_object else None
+
+
+def _grammar(runner: Runner, kind: str, rule: str) -> Grammar:
+    from tascel.grammar import Grammars
+
+    grammars = Grammars(runner.codec)
+    if kind == "json_schema":
+        return grammars.json_schema(rule)
+    return grammars.regex(rule) if kind == "regex" else grammars.json_object()
 
 
 @dataclass(slots=True, eq=False)
@@ -105,6 +144,8 @@ class Run:
     stop: tuple[str, ...]
     max_tokens: int
     rows: int
+    form: tuple[str, str] | None
+    grammar: Grammar | None
     finished: list[Completion] = field(default_factory=list["Completion"])
     refused: int = 0
     seconds: float = 0.0
@@ -172,7 +213,12 @@ class Run:
 
     def _request(self, trace: Trace) -> Request:
         return self.runner.request(
-            trace.messages, trace.tools, self.sampling, self.stop, self.max_tokens
+            trace.messages,
+            tools=trace.tools,
+            sampling=self.sampling,
+            stop=self.stop,
+            max_tokens=self.max_tokens,
+            grammar=self.grammar,
         )
 
     def _requests(self, file: AnswerFile, asked: dict[str, tuple[int, Trace]]) -> Iterator[Request]:
@@ -196,6 +242,7 @@ class Run:
             "sampling": asdict(self.sampling),
             "stop": list(self.stop),
             "max_tokens": self.max_tokens,
+            "form": self.form,
         }
 
     def _refuse(

@@ -31,6 +31,10 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[
     str | None, typer.Option(help="As torch names it; default: a GPU if there is one.")
 ]
+CacheTokens = Annotated[
+    int | None,
+    typer.Option(min=64, help="What all prompts and answers under way may hold, in tokens."),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]
 Split = Annotated[str, typer.Option(help="Use prompts of this split, and those that name none.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]

@@ -48,8 +48,14 @@ class Engine(Protocol):
     drafts: bool
     #: Tokens that all rows together may hold.
     cache_tokens: int
-    #: Whether prompts are kept for later requests that begin alike.
-    prefixes: bool
+
+    @property
+    def prefixes(self) -> bool:
+        """Whether what rows have read is kept for requests that begin alike; can be set."""
+        ...
+
+    @prefixes.setter
+    def prefixes(self, kept: bool) -> None: ...
 
     def fits(self, size: int) -> bool:
         """Whether a row of `size` tokens could be opened now."""

@@ -96,7 +96,7 @@ def compare(
 ) -> Outcome:
     """Answer the same prompts with everyone; score intent and slots."""
     requests: list[Request] = [
-        runner.request(t.messages, t.tools, max_tokens=MAX_TOKENS) for t in traces
+        runner.request(t.messages, tools=t.tools, max_tokens=MAX_TOKENS) for t in traces
     ]
     rounds = interleave(runner, contenders(runner, NAMES, watch), requests, progress)
     exact = [

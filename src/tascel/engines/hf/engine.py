@@ -19,12 +19,15 @@ from tascel.engines.hf.traits import Traits, read_traits
 from tascel.errors import ModelError
 from tascel.types import Ids
 
-#: Tokens all rows together may hold, unless told otherwise; more where one text may be longer.
-CACHE_TOKENS = 1 << 15
+#: Tokens all rows together may hold, unless told otherwise; more where one text may be longer, up to
+#: the second. Memory is taken as it is written.
+CACHE_TOKENS, LONGEST_TEXT = 1 << 15, 1 << 17
 
 
 class Rows(Protocol):
     """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
+
+    prefixes: bool
 
     def fits(self, size: int) -> bool: ...  # noqa: D102
     def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
@@ -46,7 +49,8 @@ class HfEngine:
     Args:
         model: the model; it keeps its own attention outside our passes.
         allow_no_drafts: whether to take a model that cannot take tokens back.
-        cache_tokens: what all rows together may hold, rounded down to a power of two.
+        cache_tokens: what all rows together may hold, rounded down to a power of two; default:
+            32,768, or as many as the longest text the model knows.
         prefixes: whether prompts that begin alike are read once.
 
     Raises:
@@ -67,6 +71,9 @@ class HfEngine:
         self.draft_limit = traits.rope_switch
         self.vocab_size = traits.vocab_size
         self.eos_ids = traits.eos_ids
+        if cache_tokens is None:
+            longest = max(CACHE_TOKENS, min(traits.context_limit, LONGEST_TEXT))
+            cache_tokens = 1 << (longest - 1).bit_length()
         self.cache_tokens = 1 << (cache_tokens.bit_length() - 1)
         self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
         packed = self._packed(prefixes) if traits.own_attention else None
@@ -91,6 +98,15 @@ class HfEngine:
     def device(self) -> torch.device:
         """Where the model's input goes."""
         return self._model.device
+
+    @property
+    def prefixes(self) -> bool:
+        """Whether prompts are kept for later requests that begin alike."""
+        return self._rows.prefixes
+
+    @prefixes.setter
+    def prefixes(self, kept: bool) -> None:
+        self._rows.prefixes = kept and self.packed
 
     def fits(self, size: int) -> bool:
         """Whether the budget has room for a row of `size` tokens."""

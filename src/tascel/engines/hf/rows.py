@@ -37,6 +37,7 @@ class RowByRow:
         self._model = model
         self._traits = traits
         self._free = tokens
+        self.prefixes = False
 
     def fits(self, size: int) -> bool:
         """Whether the budget has so much left."""
