@@ -21,10 +21,9 @@ Schema = Mapping[str, Any]
 
 #: Grammars that stay compiled.
 KEPT = 64
-# White space in JSON: a space, or a new line and its indentation. Were any amount allowed, a model
-# that is lost would write nothing else.
-_FREE = {"whitespace_pattern": r" |\n[ \t]{0,32}"}
-# How JSON is mostly written, the likeliest first: what is guessed while an answer agrees with it.
+# JSON is written on one line: models that are lost love white space.
+_FREE = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
+# How it is mostly written, the likeliest first: what is guessed while an answer agrees with it.
 _STYLES = (
     {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "},
     {"whitespace_flexible": False, "item_separator": ",", "key_separator": ":"},
@@ -75,7 +74,8 @@ class Grammars:
     def json_schema(self, schema: Schema | str) -> CompiledGrammar:
         """JSON that follows a schema, or the text of one (draft 2020-12).
 
-        Properties come in the schema's order. `x-guidance` in the schema sets llguidance's options.
+        It stands on one line, with or without a space behind commas and colons, and its properties
+        come in the schema's order. `x-guidance` in the schema sets llguidance's options.
         """
         return self._json("start: json", _parsed(schema))
 
@@ -88,11 +88,11 @@ class Grammars:
         from llguidance import regex_to_lark
 
         text = f"start: /{regex_to_lark(pattern, '')}/"
-        return self._compiled("regular expression", text, (text,))
+        return self._compiled("regular expression", text, ())
 
     def lark(self, text: str) -> CompiledGrammar:
         """Text of a grammar in llguidance's variant of Lark."""
-        return self._compiled("grammar", text, (text,))
+        return self._compiled("grammar", text, ())
 
     def tools(self, tools: Sequence[Message], choice: str | Message = "auto") -> CompiledGrammar:
         """Calls of `tools`, in OpenAI's shape, written as the model's chat template writes them.
@@ -127,10 +127,10 @@ class Grammars:
         return self._compiled("JSON schema", filled(_FREE), tuple(map(filled, _STYLES)))
 
     def _compile(self, kind: str, text: str, guesses: Sequence[str]) -> CompiledGrammar:
-        decides = f'{text}\n%llguidance {{"no_forcing": true}}'
+        any_spelling = f'{text}\n%llguidance {{"no_forcing": true}}'
 
         def compile() -> list[LLMatcher]:
-            return [self._matcher(kind, each) for each in (decides, *guesses)]
+            return [self._matcher(kind, each) for each in (any_spelling, text, *guesses)]
 
         return CompiledGrammar(compile, self._codec.eos_ids, self._tokenizer.vocab_size)
 

@@ -1,7 +1,8 @@
 """A grammar's place in one answer: `types.Constraint` on llguidance's matchers.
 
-The matcher that decides leaves the spelling in ids to the model. Stricter ones, followed beside it,
-guess what comes next: they leave no choice of spelling, nor of white space in JSON.
+Where the grammar leaves no choice of text, the tokenizer's own spelling is the only one allowed: a
+model that had not meant to write this would else spell it in letters. Everywhere else any spelling
+will do.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 class CompiledGrammar:
     """A `types.Grammar`: the start of any number of answers.
 
-    `compile` makes matchers that nothing was written to: the one that decides, then those that
-    guess. `vocab_size` is the tokenizer's; models may have more ids.
+    `compile` makes matchers that nothing was written to: one that knows any spelling, one that
+    knows which text is forced, and stricter ones that guess what more may come. `vocab_size` is the
+    tokenizer's; models may have more ids.
     """
 
     def __init__(
@@ -37,7 +39,8 @@ class CompiledGrammar:
         """The start of one answer."""
         if self._matchers is None:
             self._matchers = self._compile()
-        return Guide(self, [matcher.deep_copy() for matcher in self._matchers])
+        any_spelling, forcing, *guesses = [matcher.deep_copy() for matcher in self._matchers]
+        return Guide(self, _Place(self, any_spelling, forcing), guesses)
 
     def renew(self) -> None:
         """Compile anew for the next answer: copies share the states that llguidance ran out of."""
@@ -45,19 +48,18 @@ class CompiledGrammar:
 
 
 class Guide:
-    """A `types.Constraint`.
+    """A `types.Constraint`. `forced` goes further than what `allows` insists on: it guesses."""
 
-    `allows`, `mask` and `accept` ask the matcher that decides; `forced` is a guess, and right where
-    the model spells and spaces what has to come as most do.
-    """
-
-    def __init__(self, grammar: CompiledGrammar, matchers: Sequence[LLMatcher]) -> None:
+    def __init__(
+        self, grammar: CompiledGrammar, place: _Place, guesses: Sequence[LLMatcher]
+    ) -> None:
         self._grammar = grammar
-        self._matcher, *self._guesses = matchers
+        self._place = place
+        self._guesses = guesses
 
     def allows(self, token: int) -> bool:
         """Whether `token` may come next; an end-of-sequence id where the answer may end."""
-        return self._fits(self._matcher, token)
+        return self._place.allows(token)
 
     def mask(self, logits: NDArray[np.float32]) -> None:
         """Set the logits f32[V] of ids that may not come next to -inf, in place.
@@ -65,8 +67,11 @@ class Guide:
         Raises:
             RequestError: llguidance ran into one of its limits.
         """
-        bits = np.frombuffer(self._matcher.compute_bitmask(), np.uint8)
-        if self._matcher.is_error():
+        if forced := self._place.forced():
+            logits[: forced[0]] = logits[forced[0] + 1 :] = -np.inf
+            return
+        bits = np.frombuffer(self._place.matcher.compute_bitmask(), np.uint8)
+        if self._place.matcher.is_error():
             raise self._broken()
         refused = np.unpackbits(bits, bitorder="little")[: len(logits)] == 0
         np.copyto(logits[: len(refused)], -np.inf, where=refused)
@@ -78,13 +83,13 @@ class Guide:
         Raises:
             RequestError: the grammar does not allow it, or llguidance ran into one of its limits.
         """
-        if not self._matcher.consume_token(token):
+        if not self._place.accept(token):
             raise self._broken()
         self._guesses = [g for g in self._guesses if g.try_consume_tokens([token]) == 1]
 
     def forced(self) -> Sequence[int]:
-        """The ids that come next, as far as the grammar leaves no choice of what they say."""
-        return self._guesses[0].compute_ff_tokens() if self._guesses else []
+        """The ids that come next, if the answer goes on in its style."""
+        return self._guesses[0].compute_ff_tokens() if self._guesses else self._place.forced()
 
     def admits(self, tokens: Sequence[int], parents: Sequence[int]) -> list[bool]:
         """Which nodes of a drafted tree may be written; changes nothing."""
@@ -93,32 +98,75 @@ class Guide:
             below[parent].append(node)
         admitted = [False] * len(tokens)
         depth = [0] * (len(tokens) + 1)
-        scout, at = self._matcher.deep_copy(), 0
+        forced = [self._place.forced()] * (len(tokens) + 1)
+        scout, at = self._place.copy(), 0
         ahead = list(below[-1])
         while ahead:  # depth first: the scout only ever goes back along its own way
             node = ahead.pop()
-            above = depth[parents[node]]
-            scout.rollback(at - above)
-            at = above
-            admitted[node] = self._fits(scout, tokens[node])
-            inner = admitted[node] and below[node] and tokens[node] not in self._grammar.eos_ids
-            if inner and scout.consume_token(tokens[node]):
-                at = depth[node] = above + 1
+            token, above = tokens[node], parents[node]
+            scout.back(at - depth[above], forced[above])
+            at = depth[above]
+            admitted[node] = scout.allows(token)
+            inner = admitted[node] and below[node] and token not in self._grammar.eos_ids
+            if inner and scout.accept(token):
+                at = depth[node] = at + 1
+                forced[node] = scout.forced()
                 ahead += below[node]
         return admitted
 
-    def _fits(self, matcher: LLMatcher, token: int) -> bool:
-        if token in self._grammar.eos_ids:
-            return matcher.is_accepting()
-        # an id that the tokenizer does not have would break the matcher
-        return token < self._grammar.vocab_size and matcher.validate_tokens([token]) == 1
-
     def _broken(self) -> RequestError:
         self._grammar.renew()
+        why = reason(self._place.matcher.get_error())
         return RequestError(
-            f"the answer cannot go on under its grammar ({reason(self._matcher.get_error())})",
-            "Make the grammar simpler",
+            f"the answer cannot go on under its grammar ({why})", "Make the grammar simpler"
         )
+
+
+class _Place:
+    """What two matchers of a grammar know of the same text: a function of its ids alone."""
+
+    def __init__(
+        self, grammar: CompiledGrammar, matcher: LLMatcher, forcing: LLMatcher | None
+    ) -> None:
+        self.matcher = matcher
+        self._grammar = grammar
+        self._forcing = forcing
+        self._forced: list[int] | None = None  # not known yet
+
+    def forced(self) -> list[int]:
+        """The ids that have to come; none where the grammar leaves a choice of text."""
+        if self._forced is None:
+            ids = self._forcing.compute_ff_tokens() if self._forcing else []
+            # text that looks like a special token is not spelled as that
+            self._forced = ids[: self.matcher.validate_tokens(ids)]
+        return self._forced
+
+    def allows(self, token: int) -> bool:
+        if forced := self.forced():
+            return token == forced[0]
+        if token in self._grammar.eos_ids:
+            return self.matcher.is_accepting()
+        # an id that the tokenizer does not have would break the matcher
+        return token < self._grammar.vocab_size and self.matcher.validate_tokens([token]) == 1
+
+    def accept(self, token: int) -> bool:
+        """Move on by `token`; False if the grammar does not know it."""
+        forced = self.forced()
+        self._forced = forced[1:] or None if forced and forced[0] == token else None
+        if self._forcing and self._forcing.try_consume_tokens([token]) != 1:
+            self._forcing = None
+        return self.matcher.consume_token(token)
+
+    def copy(self) -> _Place:
+        forcing = self._forcing.deep_copy() if self._forcing else None
+        return _Place(self._grammar, self.matcher.deep_copy(), forcing)
+
+    def back(self, count: int, forced: list[int]) -> None:
+        """Take the last `count` ids back, to where `forced` was known."""
+        self._forced = forced
+        self.matcher.rollback(count)
+        if self._forcing:
+            self._forcing.rollback(count)
 
 
 def reason(message: str) -> str:
