@@ -1,9 +1,10 @@
-"""Attention for packed rows, under the models' own layers, through transformers' AttentionInterface.
+"""Attention for packed rows, under a model's own layers, by transformers' AttentionInterface.
 
-Three of its hooks work together. The cache's `update` writes a layer's new keys and values to the slab
-and returns all of the slab. The mask function builds no mask: it hands on the family's own rule (who
-may see whom, by positions: causal, sliding, chunked) with the plan of the pass. The attention function
-cuts the plan's parts out of the slab and computes them, under the tree's mask and the family's rule.
+Three of its hooks work together. The cache's `update` writes a layer's new keys and values to the
+slab and returns all of the slab. The mask function builds no mask: it hands on the family's own
+rule (who may see whom by their positions: causal, sliding) with the plan of the pass. The attention
+function cuts the plan's parts out of the slab and computes them, under the trees' masks and the
+family's rule.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.nn.functional import scaled_dot_product_attention
@@ -36,7 +37,12 @@ class PackedCache(Cache):
         self._where = where
 
     def update(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, key_states: torch.Tensor, value_states: torch.Tensor, layer_idx: int, *_: Any, **__: Any
+        self,
+        key_states: torch.Tensor,
+        value_states: torch.Tensor,
+        layer_idx: int,
+        *_: Any,
+        **__: Any,
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Write what the layer computed; all that it has ever written."""
         return self._slab.write(layer_idx, key_states, value_states, self._where)
@@ -57,8 +63,8 @@ class PackedCache(Cache):
 class Masks:
     """What the layers of one kind may see in this pass: the plan and the family's rule.
 
-    The masks themselves are made on first use, additive, `[B, 1, G x Q, S]` for a part of B rows and
-    G query heads that share a key head; None where everything is seen.
+    The masks themselves are made on first use, additive, `[B, 1, G x Q, S]` for a part of B rows
+    and G query heads that share a key head; None where everything is seen.
     """
 
     def __init__(self, plan: Plan, rule: Rule) -> None:
@@ -78,9 +84,11 @@ class Masks:
         visible = part.visible()
         if self.plain and visible.all():
             return None
-        seen = torch.from_numpy(visible).to(like.device)
+        seen = torch.as_tensor(visible, device=like.device)
         if not self.plain:
-            queries, keys = (torch.from_numpy(places).to(like.device) for places in part.places())
+            queries, keys = (
+                torch.as_tensor(places, device=like.device) for places in part.places()
+            )
             seen = seen & self._rule(0, 0, queries[:, :, None], keys[:, None, :])
         hidden = ~seen[:, None, None].expand(-1, -1, heads, -1, -1).flatten(2, 3)
         return torch.zeros(hidden.shape, dtype=like.dtype, device=like.device).masked_fill_(
@@ -104,14 +112,14 @@ def attend(
     s_aux: torch.Tensor | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention of the packed queries `[1, H, N, D]` to the slab `[1, Hkv, T, D]`: `[1, N, H, D]`."""
+    """Attention of packed queries `[1, H, N, D]` to the slab `[1, Hkv, T, D]`: `[1, N, H, D]`."""
     shown: Masks = attention_mask
     heads, shared = query.shape[1], query.shape[1] // key.shape[1]
     plain = softcap is None and s_aux is None
     outputs: list[torch.Tensor] = []
     for number, part in enumerate(shown.plan.parts):
         rows, length = part.rows, part.queries
-        queries = query if len(shown.plan.parts) == 1 else query[:, :, part.first : part.last]
+        queries: Any = query if len(shown.plan.parts) == 1 else query[:, :, part.first : part.last]
         if part.pad is not None:
             queries = queries.index_select(2, part.pad)
         if rows > 1:
@@ -183,7 +191,7 @@ _running: ContextVar[Plan] = ContextVar("plan")
 
 @contextmanager
 def packed(configs: list[Any], plan: Plan) -> Generator[None]:
-    """The models of `configs` run with our attention on `plan`, and with their own again afterwards."""
+    """The models of `configs` run with our attention on `plan`, afterwards with their own again."""
     own = [config._attn_implementation for config in configs]
     token = _running.set(plan)
     for config in configs:
@@ -206,5 +214,5 @@ def configs_of(model: PreTrainedModel) -> list[Any]:
     return list(found.values())
 
 
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, masks)
+cast(Any, AttentionInterface).register(NAME, attend)
+cast(Any, AttentionMaskInterface).register(NAME, masks)

@@ -1,5 +1,5 @@
-"""The engine for transformers models: says what a model can do, and runs its passes, all rows at once
-where the model's attention can be ours."""
+"""The engine for transformers models: says what a model can do, and runs its passes, all rows at
+once where the model's attention can be ours."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tascel.draft.base import Proposal
 from tascel.engines.hf.packed import Packed
 from tascel.engines.hf.rows import RowByRow
 from tascel.engines.hf.selfcheck import packs, self_check
-from tascel.engines.hf.traits import Traits, read_traits
+from tascel.engines.hf.traits import read_traits
 from tascel.errors import ModelError
 from tascel.types import Ids
 
-#: Tokens all rows together may hold, unless told otherwise; more where one text may be longer, up to
-#: the second. Memory is taken as it is written.
+#: Tokens all rows together may hold, unless told otherwise; more where one text may be longer, up
+#: to the second. Memory is taken as it is written.
 CACHE_TOKENS, LONGEST_TEXT = 1 << 15, 1 << 17
 
 

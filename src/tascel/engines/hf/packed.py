@@ -23,7 +23,7 @@ from tascel.types import Ids
 
 @dataclass(slots=True, eq=False)
 class PackedRow:
-    """One request's place in the slab. It holds `tokens` and, until `keep`, `offered` behind them."""
+    """One request's place in the slab: it holds `tokens` and, until `keep`, `offered`."""
 
     block: Block
     tokens: list[int] = field(default_factory=list[int])
@@ -72,17 +72,19 @@ class Packed:
     ) -> list[Verdict]:
         """One forward pass; two where the model turns long texts differently and both kinds are
         there."""
-        feeds: list[Feed] = []
+        read = cast(list[PackedRow], rows)
         with torch.inference_mode():
-            for row, lead, proposal in zip(cast(list[PackedRow], rows), leads, proposals, strict=True):
-                feeds.append(self._feed(row, lead.tolist(), proposal))
+            feeds = [
+                self._feed(row, lead.tolist(), proposal)
+                for row, lead, proposal in zip(read, leads, proposals, strict=True)
+            ]
             verdicts: dict[int, Verdict] = {}
             for beyond in (False, True):
                 chosen = [i for i, feed in enumerate(feeds) if self._beyond(feed) == beyond]
                 if chosen:
-                    read = self._pass([feeds[i] for i in chosen])
-                    verdicts.update(zip(chosen, read, strict=True))
-        for row, feed in zip(cast(list[PackedRow], rows), feeds, strict=True):
+                    found = self._pass([feeds[i] for i in chosen])
+                    verdicts.update(zip(chosen, found, strict=True))
+        for row, feed in zip(read, feeds, strict=True):
             row.tokens = row.tokens[: feed.past] + list(feed.lead)
             row.offered = feed.proposal.tokens.tolist()
         return [verdicts[i] for i in range(len(feeds))]

@@ -1,10 +1,11 @@
-"""The plan of a packed pass: which tokens are read in which order, where their keys go, and which rows
-are attended together. Host side, numpy; one copy to the device."""
+"""The plan of a packed pass: which tokens are read in which order, where their keys go, and which
+rows are attended together. Host side, numpy; one copy to the device."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -60,10 +61,10 @@ class Feed:
 class Part:
     """Rows attended in one call: evenly spaced blocks, padded to the longest, with holes.
 
-    The call is over `rows` blocks from the slab's token `start` on, one every `stride`, with `queries`
-    and `keys` for each. `first` to `last` are their tokens in the pass; `pad` i64[B x Q] says which of
-    those a padded query is, `unpad` i64[n] where each of those is among the padded; None if nothing is
-    padded. `causal` marks a single plain text read from its start.
+    The call is over `rows` blocks from the slab's token `start` on, one every `stride`, with
+    `queries` and `keys` for each. `first` to `last` are their tokens in the pass; `pad` i64[B x Q]
+    says which of those a padded query is, `unpad` i64[n] where each of those is among the padded;
+    None if nothing is padded. `causal` marks a single plain text read from its start.
     """
 
     feeds: list[Feed]
@@ -166,11 +167,14 @@ def make_plan(feeds: Sequence[Feed], device: torch.device) -> Plan:
     sizes = [size, size, size, asked]
     for part in padded:
         sizes += [part.rows * part.queries, part.last - part.first]
-    pieces = iter(torch.from_numpy(flat).to(device).split(sizes))
-    plan = Plan(*(next(pieces) for _ in range(4)), parts, [roots[id(feed)] for feed in feeds])
-    for part in padded:
-        part.pad, part.unpad = next(pieces), next(pieces)
-    return plan
+    moved = torch.as_tensor(flat, device=device)
+    ids_, positions_, where_, wanted_, *pads = cast(
+        list[torch.Tensor], cast(Any, moved).split(sizes)
+    )
+    for part, pad, unpad in zip(padded, pads[::2], pads[1::2], strict=True):
+        part.pad, part.unpad = pad, unpad
+    ordered = [roots[id(feed)] for feed in feeds]
+    return Plan(ids_, positions_, where_, wanted_, parts, ordered)
 
 
 def group(feeds: Sequence[Feed], spare: int) -> list[list[Feed]]:

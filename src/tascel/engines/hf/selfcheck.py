@@ -1,9 +1,9 @@
 """Asks the model itself whether our passes are its own, by a few tiny ones.
 
-Families differ in what they do with a cropped cache, a mask or a foreign attention function, and some
-ignore them without a word. The checks compare logits to those of a pass without drafts or mates, and
-call them equal if the difference is small against what seeing one more token does (the control), so
-they need no tolerance for a dtype.
+Families differ in what they do with a cropped cache, a mask or a foreign attention function, and
+some ignore them without a word. The checks compare logits to those of a pass without drafts or
+mates, and call them equal if the difference is small against what seeing one more token does (the
+control), so they need no tolerance for a dtype.
 """
 
 from __future__ import annotations

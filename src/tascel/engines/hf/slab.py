@@ -1,7 +1,7 @@
 """Where keys and values lie: one long tensor a layer, cut into blocks for rows.
 
-A block is a power of two of tokens and begins at a multiple of its length, so rows with blocks of one
-length are evenly spaced, and a strided view shows any of them as a batch without copying.
+A block is a power of two of tokens and begins at a multiple of its length, so rows with blocks of
+one length are evenly spaced, and a strided view shows any of them as a batch without copying.
 """
 
 from __future__ import annotations
@@ -124,7 +124,9 @@ class _Layer:
     @staticmethod
     def zeros(reach: int, keys: torch.Tensor, values: torch.Tensor) -> _Layer:
         """Of the heads, widths, dtype and device of `[1, H, N, D]`."""
-        return _Layer(*(like.new_zeros(reach, like.shape[1], like.shape[3]) for like in (keys, values)))
+        return _Layer(
+            *(like.new_zeros(reach, like.shape[1], like.shape[3]) for like in (keys, values))
+        )
 
 
 def length_for(size: int) -> int:

@@ -12,7 +12,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 from tascel.errors import ModelError
 
 _UNLIMITED = 1 << 30
-#: Layers whose whole difference is the mask. (Llama 4's chunked ones also scale by the cache's length.)
+#: Layers that differ only by the mask. (Llama 4's chunked ones also scale by the cache's length.)
 _PACKED_LAYERS = {"full_attention", "sliding_attention"}
 
 
@@ -21,9 +21,9 @@ class Traits:
     """Facts read from config and code, no pass run.
 
     `obstacle` says why rejected tokens cannot be taken back, empty if they can; `own_attention`
-    whether the layers can run with an attention function of ours; `windowed` whether some layers see
-    only the last tokens; `cache_name` and `last_logits` are how `forward` wants its cache and whether
-    it can skip all but some logits.
+    whether the layers can run with an attention function of ours; `windowed` whether some layers
+    see only the last tokens; `cache_name` and `last_logits` are how `forward` wants its cache and
+    whether it can skip all but some logits.
     """
 
     name: str
