@@ -21,6 +21,7 @@ from tascel.cli import (
     generate,
     profile,
     replay,
+    serve,
     verify,
 )
 from tascel.cli.console import err
@@ -56,6 +57,7 @@ for verb in (
     demo,
     build,
     generate,
+    serve,
     bench,
     replay,
     verify,

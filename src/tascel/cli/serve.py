@@ -1,0 +1,90 @@
+"""`tascel serve`: answer over HTTP, as OpenAI's API does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tascel.cli import options
+from tascel.cli.console import err, progress
+
+
+def serve(
+    bundle: options.Bundle,
+    *,
+    model: options.Model,
+    adapter: options.Adapter = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
+    name: Annotated[
+        str | None, typer.Option(help="What clients call the model; default: its id or folder.")
+    ] = None,
+    api_key: Annotated[
+        str | None,
+        typer.Option(envvar="TASCEL_API_KEY", show_envvar=True, help="Ask clients for this key."),
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.0, max=2.0, help="Of requests that name none; 0 is greedy.")
+    ] = 0.0,
+    rows: Annotated[int, typer.Option(min=1, help="Answers that share a pass.")] = 16,
+    cache_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Tokens that all answers together may hold.")
+    ] = None,
+    max_queue: Annotated[int, typer.Option(min=0, help="Answers that may wait.")] = 256,
+    max_choices: Annotated[int, typer.Option(min=1, help="Answers to one call.")] = 32,
+    max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 4 << 20,
+    max_prompt: Annotated[
+        int | None, typer.Option(min=1, help="Tokens of a prompt; default: the model's context.")
+    ] = None,
+    max_tokens: options.MaxTokens = 1024,
+    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds for one call.")] = 600.0,
+    stall: Annotated[
+        float, typer.Option(min=0.001, help="Seconds to wait for a client to send or to read.")
+    ] = 30.0,
+    drain: Annotated[
+        float, typer.Option(min=0.0, help="Seconds for what is under way when told to end.")
+    ] = 30.0,
+    no_drafts: Annotated[
+        bool, typer.Option("--no-drafts", help="Decode plainly; runs models that cannot roll back.")
+    ] = False,
+    dtype: options.Dtype = "auto",
+    device: options.Device = None,
+) -> None:
+    """Serve a model with an OpenAI-compatible API until SIGTERM or Ctrl-C."""
+    from tascel.errors import ModelError
+    from tascel.runner import load
+
+    try:
+        from tascel.serve.app import App
+        from tascel.serve.ask import Served
+        from tascel.serve.limits import Limits
+        from tascel.serve.server import Server, bind
+    except ImportError as error:
+        raise ModelError(
+            f"serving needs more packages ({error.name})", "pip install 'tascel[serve]'"
+        ) from error
+    limits = Limits(
+        rows=rows, queue=max_queue, choices=max_choices, body=max_body, prompt=max_prompt,
+        tokens=max_tokens, seconds=timeout, stall=stall, drain=drain,
+    )  # fmt: skip
+    bound = bind(host, port, limits)  # an address that is taken is known before a model loads
+    with bound:
+        with progress() as show:
+            runner = load(
+                bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+                drafts=not no_drafts,
+                profile=lambda done, total: show("measuring the verify cost", done, total),
+            )  # fmt: skip
+        served = Served(runner, name or _public(model), limits, temperature)
+        server = Server(App(served, api_key), limits)
+        address, taken = bound.getsockname()[:2]
+        shown = f"[{address}]" if ":" in address else address
+        err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)
+        server.run(sockets=[bound])
+
+
+def _public(model: str) -> str:
+    """The model's id, or its folder's name: clients need not know where it lies."""
+    return Path(model).resolve().name if Path(model).exists() else model

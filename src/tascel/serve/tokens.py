@@ -1,0 +1,93 @@
+"""Log-probabilities in OpenAI's two shapes, with single tokens as text and bytes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+
+from tokenizers import Tokenizer
+
+from tascel.serve.replies import ChatLogprobs, TextLogprobs, TokenLogprob, TopLogprob
+from tascel.types import Chunk
+
+_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
+#: What OpenAI writes for a probability of nothing; JSON has no infinity.
+_LEAST = -9999.0
+
+
+class TokenBytes:
+    """The bytes of each id of a vocabulary; those of an answer's ids, joined, are its text."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        # Byte-level vocabularies spell each byte as one printable character, as GPT-2's does.
+        self._spelled = "ByteLevel" in repr(tokenizer.decoder)
+        self._added = frozenset(tokenizer.get_added_tokens_decoder())
+
+    def __call__(self, token: int) -> bytes:
+        """The bytes of an id; none for one that is not in the vocabulary."""
+        spelled = self._tokenizer.id_to_token(token) or ""
+        if token in self._added:
+            return spelled.encode()
+        if self._spelled:
+            return bytes(_BYTES[char] for char in spelled if char in _BYTES)
+        if fallback := _BYTE.fullmatch(spelled):
+            return bytes.fromhex(fallback[1])
+        return spelled.replace("▁", " ").encode()
+
+
+def text(token: bytes) -> str:
+    """A token as text; one that is only part of a character as its bytes, as OpenAI does."""
+    try:
+        return token.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in token)
+
+
+def chat_logprobs(
+    chunks: Sequence[Chunk], bytes_of: TokenBytes, eos_ids: Collection[int]
+) -> ChatLogprobs:
+    """The entries of a chat answer, or of a piece of one."""
+    entries: list[TokenLogprob] = []
+    for chunk in chunks:
+        if chunk.logprobs is None or chunk.token in eos_ids:
+            continue
+        one = _entry(bytes_of(chunk.token), chunk.logprobs.token)
+        top = [_entry(bytes_of(id_), logprob) for id_, logprob in chunk.logprobs.top]
+        entries.append(
+            TokenLogprob(token=one.token, logprob=one.logprob, bytes=one.bytes, top_logprobs=top)
+        )
+    return ChatLogprobs(content=entries)
+
+
+def text_logprobs(
+    chunks: Sequence[Chunk], bytes_of: TokenBytes, eos_ids: Collection[int], offset: int
+) -> TextLogprobs:
+    """The columns of a text completion. `offset` is how many characters came before; a token's
+    own is how much text was certain when it was written."""
+    columns = TextLogprobs(tokens=[], token_logprobs=[], top_logprobs=[], text_offset=[])
+    for chunk in chunks:
+        if chunk.logprobs is not None and chunk.token not in eos_ids:
+            columns.tokens.append(text(bytes_of(chunk.token)))
+            columns.token_logprobs.append(max(chunk.logprobs.token, _LEAST))
+            top = {text(bytes_of(id_)): max(value, _LEAST) for id_, value in chunk.logprobs.top}
+            columns.top_logprobs.append(top)
+            columns.text_offset.append(offset)
+        offset += len(chunk.text)
+    return columns
+
+
+def _entry(token: bytes, logprob: float) -> TopLogprob:
+    return TopLogprob(token=text(token), logprob=max(logprob, _LEAST), bytes=list(token))
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """GPT-2's spelling: printable bytes stand for themselves, the others for U+0100 and on."""
+    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {
+        chr(0x100 + at): byte for at, byte in enumerate(others)
+    }
+
+
+_BYTES = _byte_alphabet()
