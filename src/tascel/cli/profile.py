@@ -12,10 +12,10 @@ def profile(
     dtype: options.Dtype = "auto",
     device: options.Device = None,
 ) -> None:
-    """Measure the verify cost by width anew and keep it in the price file."""
+    """Measure anew what a pass costs by its rows and tokens, and keep it in the price file."""
     from rich.table import Table
 
-    from tascel.engines.profile import price_of
+    from tascel.engines.profile import BATCH_WIDTHS, price_of
     from tascel.runner import load
 
     runner = load(None, model=model, adapter=adapter, dtype=dtype, device=device)
@@ -26,12 +26,15 @@ def profile(
             anew=True,
             progress=lambda done, total: report("measuring", done, total),
         )
-    table = Table(title="one pass, by tokens checked", title_justify="left")
-    for head in ("tokens", "ms", "× one token"):
-        table.add_column(head, justify="right")
-    row = price.ms[0]
+    title = "milliseconds a pass, by rows and by tokens checked of each"
+    table = Table(title=title, title_justify="left")
+    table.add_column("tokens", justify="right")
+    for rows in price.rows:
+        table.add_column("1 row" if rows == 1 else f"{rows} rows", justify="right")
     for width in (1, 2, 4, 8, 16, 32, 64):
-        table.add_row(str(width), f"{row[width - 1]:.1f}", f"{row[width - 1] / row[0]:.2f}")
+        counts = [rows for rows in price.rows if rows == 1 or width <= max(BATCH_WIDTHS)]
+        costs = [price.curve(rows * width, 0, rows)[0] for rows in counts]
+        table.add_row(str(width), *(f"{ms:.1f}" for ms in costs))
     out.print(table)
     if runner.setting.file.exists():
         out.print(f"kept in {runner.setting.file}", soft_wrap=True)

@@ -1,4 +1,5 @@
-"""What a verify pass costs here: measured once for a model, device and dtype, kept in a file."""
+"""What a pass costs here by its rows and tokens: measured once for a model, device and dtype, kept
+in a file."""
 
 from __future__ import annotations
 
@@ -15,20 +16,26 @@ from time import perf_counter
 import numpy as np
 
 from tascel.cache import cache_folder
-from tascel.decode.engine import Engine
+from tascel.decode.engine import Engine, Row
 from tascel.draft.base import Proposal
-from tascel.draft.price import Price
+from tascel.draft.price import Points, Price
 from tascel.errors import TascelError
 from tascel.store.file import whole_file
+from tascel.types import Ids
 
+#: Tokens of a lone row's pass, and how often each is measured.
 WIDTHS = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64)
-#: Tokens in the cache while measuring: a short prompt's worth, or half of a small context.
-CONTEXT = 96
 ROUNDS = 15
+#: Rows of a batch, tokens of each of them, and how often each is measured.
+BATCHES = (4, 8, 16)
+BATCH_WIDTHS = (1, 2, 4, 8, 16)
+BATCH_ROUNDS = 3
+#: Tokens in a row's cache while measuring: a short prompt's worth, or half of a small context.
+CONTEXT = 96
 #: A busy machine is measured again, so many times at most.
 AGAIN = 2
 MUCH_LESS = 0.8
-#: Widths and milliseconds that a kept price may have.
+#: Tokens and milliseconds that a kept price may have.
 _WIDEST = 4096
 _SOUND_MS = (1e-6, 1e9)
 
@@ -76,13 +83,8 @@ def price_of(
     if not anew:
         known = _read(setting.file)
         if known is not None:
-            return Price.from_points(known)
-    points = measure(engine, progress)
-    for _ in range(AGAIN):
-        if not disturbed(points):
-            break
-        more = measure(engine, progress)
-        points = {width: min(ms, more[width]) for width, ms in points.items()}
+            return Price.from_rows(known)
+    points = measure_all(engine, progress)
     content = {"setting": asdict(setting), "context": _context(engine), "ms": points}
     try:
         with whole_file(setting.file) as file:
@@ -93,7 +95,7 @@ def price_of(
             f"you may write to in TASCEL_CACHE ({error})",
             stacklevel=2,
         )
-    return Price.from_points(points)
+    return Price.from_rows(points)
 
 
 def read_price(file: Path) -> Price:
@@ -108,7 +110,7 @@ def read_price(file: Path) -> Price:
     if points is None:
         what = "holds no price that can be used" if file.exists() else "no such file"
         raise TascelError(f"{file}: {what}", "`tascel profile` writes one and says where")
-    return Price.from_points(points)
+    return Price.from_rows(points)
 
 
 def disturbed(points: Mapping[int, float]) -> bool:
@@ -117,33 +119,66 @@ def disturbed(points: Mapping[int, float]) -> bool:
     return any(wider < MUCH_LESS * max(ms[:i]) for i, wider in enumerate(ms) if i)
 
 
-def measure(
+def measure_all(
     engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
+) -> dict[int, dict[int, float]]:
+    """Least milliseconds of a pass by its rows and, of all rows together, tokens; a lone row is
+    measured again where something else was running."""
+    total = ROUNDS + BATCH_ROUNDS * len(BATCHES)
+    points = measure(engine, 1, lambda done: progress(done, total))
+    for _ in range(AGAIN):
+        if not disturbed(points):
+            break
+        more = measure(engine, 1, lambda done: progress(done, total))
+        points = {width: min(ms, more[width]) for width, ms in points.items()}
+    found = {1: points}
+    for at, rows in enumerate(BATCHES):
+        done_before = ROUNDS + BATCH_ROUNDS * at
+        found[rows] = measure(engine, rows, lambda done, n=done_before: progress(n + done, total))
+    engine.forget()
+    return {rows: points for rows, points in found.items() if points}
+
+
+def measure(
+    engine: Engine, rows: int = 1, progress: Callable[[int], None] = lambda done: None
 ) -> dict[int, float]:
-    """Least milliseconds of a pass by its width, interleaved over widths; batch 1. What else runs
-    on the machine only ever adds."""
+    """Least milliseconds of a pass of `rows` rows by its tokens, interleaved over widths. What else
+    runs on the machine only ever adds. Empty if the cache has no room for so many rows."""
+    rounds, offered = (ROUNDS, WIDTHS) if rows == 1 else (BATCH_ROUNDS, BATCH_WIDTHS)
     context = _context(engine)
     widths = [
         width
-        for before, width in enumerate(WIDTHS)  # every pass leaves one token behind
+        for before, width in enumerate(offered)  # every pass leaves one token behind
         if width == 1 or (engine.drafts and context + before + width <= engine.draft_limit)
     ]
     prompt = (np.arange(context, dtype=np.int32) * 7919) % engine.vocab_size
-    times: dict[int, list[float]] = {width: [] for width in widths}
-    for round_ in range(ROUNDS):
-        row, _ = engine.open(prompt, 2 * len(prompt))
-        engine.check([row], [prompt], [Proposal.nothing()])
-        engine.keep([row], [[]])
-        for width in widths:
+    times: dict[int, list[float]] = {rows * width: [] for width in widths}
+    nothing: list[list[int]] = [[] for _ in range(rows)]
+    for round_ in range(rounds):
+        opened = _open(engine, rows, prompt)
+        for width in widths if len(opened) == rows else ():
             proposal = Proposal.chain([(11 * i) % engine.vocab_size for i in range(width - 1)])
             started = perf_counter()
-            (verdict,) = engine.check([row], [prompt[:1]], [proposal])
-            verdict.argmax(-1)
-            engine.keep([row], [[]])
-            times[width].append(perf_counter() - started)
-        engine.close(row)
-        progress(round_ + 1, ROUNDS)
-    return {width: 1000 * min(seconds[1:]) for width, seconds in times.items()}
+            verdicts = engine.check(opened, rows * [prompt[:1]], rows * [proposal])
+            for verdict in verdicts:
+                verdict.argmax(-1)
+            engine.keep(opened, nothing)
+            times[rows * width].append(perf_counter() - started)
+        for row in opened:
+            engine.close(row)
+        progress(round_ + 1)
+    return {tokens: 1000 * min(seconds[1:]) for tokens, seconds in times.items() if seconds}
+
+
+def _open(engine: Engine, rows: int, prompt: Ids) -> list[Row]:
+    """Up to `rows` rows that have read `prompt`, as many as the cache has room for."""
+    opened: list[Row] = []
+    while len(opened) < rows and engine.fits(2 * len(prompt)):
+        row, shared = engine.open(prompt, 2 * len(prompt))
+        engine.check([row], [prompt[shared:]], [Proposal.nothing()])
+        engine.keep([row], [[]])
+        opened.append(row)
+    return opened
 
 
 def _kept(name: str) -> Path:
@@ -155,14 +190,23 @@ def _context(engine: Engine) -> int:
     return max(1, min(CONTEXT, engine.draft_limit // 2))
 
 
-def _read(file: Path) -> Mapping[int, float] | None:
-    """The kept points. What is absent, damaged or beyond reason is measured again."""
+def _read(file: Path) -> Points | None:
+    """The kept points. What is absent, damaged, of an older shape or beyond reason is measured
+    again."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))["ms"]
-        points = {int(width): float(ms) for width, ms in kept.items()}
+        points = {
+            int(rows): {int(tokens): float(ms) for tokens, ms in by_tokens.items()}
+            for rows, by_tokens in kept.items()
+        }
     except (OSError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError,
             RecursionError):  # fmt: skip
         return None
     low, high = _SOUND_MS
-    sound = all(0 < width <= _WIDEST and low < ms < high for width, ms in points.items())
-    return points if sound and 1 in points else None
+    sound = all(
+        0 < rows <= tokens <= _WIDEST and low < ms < high
+        for rows, by_tokens in points.items()
+        for tokens, ms in by_tokens.items()
+    )
+    complete = all(rows in by_tokens for rows, by_tokens in points.items())
+    return points if sound and complete and 1 in points else None
