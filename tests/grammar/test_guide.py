@@ -307,6 +307,11 @@ def test_only_the_end_may_follow_a_whole_answer(codec, grammars):
     assert place.forced() == []
 
 
+def test_the_ids_that_end_an_answer_may_be_other_than_the_codecs(codec):
+    place = started(Grammars(codec, [263]).regex("a"), codec.output("a").tolist())
+    assert allowed(place) == [263]
+
+
 def test_an_id_that_may_not_come_is_an_error(codec, grammars):
     place = grammars.regex("ab").start()
     with pytest.raises(RequestError, match="the answer cannot go on under its grammar"):

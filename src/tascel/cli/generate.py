@@ -128,7 +128,7 @@ def _form(schema: Path | None, json_object: bool, regex: str | None) -> tuple[st
 def _grammar(runner: Runner, kind: str, rule: str) -> Grammar:
     from tascel.grammar import Grammars
 
-    grammars = Grammars(runner.codec)
+    grammars = Grammars(runner.codec, runner.engine.eos_ids)
     if kind == "json_schema":
         return grammars.json_schema(rule)
     return grammars.regex(rule) if kind == "regex" else grammars.json_object()

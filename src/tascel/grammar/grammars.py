@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Schema = Mapping[str, Any]
 
 #: Grammars that stay compiled.
-KEPT = 64
+KEPT = 16
 # JSON is written on one line: models that are lost love white space.
 _FREE = {"whitespace_flexible": False, "item_separator": ", ?", "key_separator": ": ?"}
 # How it is mostly written, the likeliest first: what is guessed while an answer agrees with it.
@@ -39,6 +39,7 @@ _REMEDIES = {
 class Grammars:
     """Makes grammars for one codec's answers. Make it once: it reads the whole vocabulary.
 
+    `eos_ids` are the ids that end an answer: the engine's, where they may differ from the codec's.
     Every method raises RequestError for a grammar that is wrong, that needs what llguidance lacks,
     or that is too big. Compiling may take a second.
 
@@ -46,7 +47,7 @@ class Grammars:
         RequestError: llguidance is not installed, or cannot read this tokenizer.
     """
 
-    def __init__(self, codec: Codec) -> None:
+    def __init__(self, codec: Codec, eos_ids: Collection[int] = ()) -> None:
         try:
             from llguidance import LLTokenizer
         except ImportError as error:
@@ -54,10 +55,10 @@ class Grammars:
                 "constraints need llguidance", "pip install 'tascel[grammar]'"
             ) from error
         self._codec = codec
-        ends = sorted(codec.eos_ids, key=lambda id_: (id_ != codec.end_id, id_))
+        self._eos_ids = frozenset(eos_ids or codec.eos_ids)
         try:
             self._tokenizer = LLTokenizer(
-                codec.tokenizer.to_str(), n_vocab=codec.vocab_size, eos_token=ends
+                codec.tokenizer.to_str(), n_vocab=codec.vocab_size, eos_token=sorted(self._eos_ids)
             )
         except ValueError as error:
             raise RequestError(
@@ -111,7 +112,7 @@ class Grammars:
             raise RequestError("there is no such tool to call", "Give it in `tools`")
         many = self.calls.repeats and isinstance(choice, str)
         if choice == "auto":
-            text = text_and_calls(self.calls, many, self._pieces, self._codec.eos_ids)
+            text = text_and_calls(self.calls, many, self._pieces, self._eos_ids)
         else:
             text = only_calls(self.calls, many, self._pieces)
         return self._json(text, _parsed(calls_schema(self.calls, functions, many)))
@@ -132,7 +133,7 @@ class Grammars:
         def compile() -> list[LLMatcher]:
             return [self._matcher(kind, each) for each in (any_spelling, text, *guesses)]
 
-        return CompiledGrammar(compile, self._codec.eos_ids, self._tokenizer.vocab_size)
+        return CompiledGrammar(compile, self._eos_ids, self._tokenizer.vocab_size)
 
     def _matcher(self, kind: str, text: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits

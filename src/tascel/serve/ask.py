@@ -47,7 +47,7 @@ class Served:
     @cached_property
     def grammars(self) -> Grammars:
         """Makes constraints; reads the vocabulary on first use. RequestError: it cannot."""
-        return Grammars(self.runner.codec)
+        return Grammars(self.runner.codec, self.runner.engine.eos_ids)
 
     @cached_property
     def calls(self) -> CallFormat:
