@@ -21,6 +21,8 @@ from tascel.cache import cache_folder
 _EXTRAS = {
     "hf": "running, profiling and fine-tuning models",
     "parquet": "reading Parquet traces",
+    "grammar": "schemas, regular expressions and tool calls as constraints",
+    "serve": "`tascel serve`",
     "demo": "`tascel demo`",
 }
 _LEAST_FREE_GB = 2.0  # the demo's model, its download and a bundle

@@ -156,8 +156,9 @@ class Live:
 
 
 @contextmanager
-def living(
+def _living(
     runner: Any,
+    name: str = "toy",
     key: str | None = None,
     temperature: float = 0.0,
     buffer: int | None = None,
@@ -165,7 +166,7 @@ def living(
 ) -> Iterator[Live]:
     pace, faults = Pace(), list[Exception]()
     terms = Limits(**{"tokens": 128, "rows": 4, "stall": 20.0, "drain": 20.0} | limits)
-    served = Served(PacedRunner(runner, pace, faults), "toy", terms, temperature)
+    served = Served(PacedRunner(runner, pace, faults), name, terms, temperature)
     app = App(served, key)
     server = Server(app, terms)
     with bind("127.0.0.1", 0, terms) as bound:
@@ -185,10 +186,16 @@ def living(
     assert not app.service.worker.alive
 
 
+@pytest.fixture(scope="session")
+def living():
+    """`with living(runner, key="…", rows=1) as live:` is a server."""
+    return _living
+
+
 @pytest.fixture(scope="package")
 def live(served_runner):
     """A server that all tests of the package share; they leave it idle and free."""
-    with living(served_runner) as server:
+    with _living(served_runner) as server:
         yield server
 
 
@@ -201,4 +208,4 @@ def client(live):
 @pytest.fixture
 def start(served_runner):
     """`with start(key="…", rows=1) as live:` is a server of one's own."""
-    return lambda **options: living(served_runner, **options)
+    return lambda **options: _living(served_runner, **options)

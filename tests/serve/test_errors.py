@@ -157,6 +157,24 @@ def test_a_key_is_asked_for(start):
         assert "HTTPBearer" in httpx.get(f"{live.url}/openapi.json").text
 
 
+def test_what_nobody_foresaw_is_a_500_and_not_the_end(start, monkeypatch):
+    def fails():
+        raise ZeroDivisionError("secret")
+
+    with start() as live:
+        monkeypatch.setattr(live.app.service.metrics, "text", fails)
+        response = httpx.get(f"{live.url}/metrics")
+        assert (response.status_code, error(response)["type"]) == (500, "server_error")
+        assert "secret" not in response.text
+        monkeypatch.undo()
+        assert live.metric("tascel_http_requests_total", status="500") == 1
+        monkeypatch.setattr("tascel.serve.ask.requests", lambda *args, **named: fails())
+        response = live.post(CHAT, ASKED)
+        assert (response.status_code, error(response)["type"]) == (500, "server_error")
+        monkeypatch.undo()
+        assert live.post(CHAT, ASKED).status_code == 200
+
+
 def test_request_ids_are_echoed(live):
     response = live.post(CHAT, ASKED, headers={"X-Request-Id": "mine-1"})
     assert response.headers["x-request-id"] == "mine-1"

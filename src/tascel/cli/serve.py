@@ -29,9 +29,7 @@ def serve(
         float, typer.Option(min=0.0, max=2.0, help="Of requests that name none; 0 is greedy.")
     ] = 0.0,
     rows: Annotated[int, typer.Option(min=1, help="Answers that share a pass.")] = 16,
-    cache_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Tokens that all answers together may hold.")
-    ] = None,
+    cache_tokens: options.CacheTokens = None,
     max_queue: Annotated[int, typer.Option(min=0, help="Answers that may wait.")] = 256,
     max_choices: Annotated[int, typer.Option(min=1, help="Answers to one call.")] = 32,
     max_body: Annotated[int, typer.Option(min=1, help="Bytes of a request.")] = 4 << 20,
@@ -74,7 +72,7 @@ def serve(
         with progress() as show:
             runner = load(
                 bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-                drafts=not no_drafts,
+                drafts=not no_drafts, cache_tokens=cache_tokens,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
         served = Served(runner, name or _public(model), limits, temperature)
