@@ -118,7 +118,7 @@ class Constraint(Protocol):
         ...
 
     def forced(self) -> Sequence[int]:
-        """The ids that must come next, as far as the grammar leaves no choice."""
+        """The ids that likely come next, where the grammar leaves little choice; only a draft."""
         ...
 
     def admits(self, tokens: Sequence[int], parents: Sequence[int]) -> list[bool]:
