@@ -5,6 +5,9 @@ from __future__ import annotations
 import httpx
 import openai
 import pytest
+from pydantic import ValidationError
+
+from tascel.serve.schema import ChatRequest, TextRequest
 
 CHAT = "/v1/chat/completions"
 ASKED = {"messages": [{"role": "user", "content": "light"}], "max_tokens": 4}
@@ -99,6 +102,27 @@ def test_no_body_makes_a_server_error(live, body):
             error(response)
 
 
+MANY = 300_000
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{str(at): 1 for at in range(MANY)}, {"messages": [1] * MANY}, {"messages": [{}] * MANY},
+     {"prompt": ["a", *[1] * MANY]}, {"prompt": [[1], *["a"] * MANY]}, {"stop": [1] * MANY},
+     {"logit_bias": {f"x{at}": 1 for at in range(MANY)}}, {"tools": [1] * MANY},
+     {"metadata": {str(at): 1 for at in range(MANY)}},
+     {"prediction": {"type": "content", "content": [1] * MANY}},
+     {"messages": [{"role": "user", "content": [1] * MANY}]},
+     {"messages": [{"role": "user", str(0): 1} | {str(at): 1 for at in range(MANY)}]}],
+    ids=lambda fields: str(fields)[:30],
+)  # fmt: skip
+def test_a_million_mistakes_are_not_listed(fields):
+    for body in (ChatRequest, TextRequest):
+        with pytest.raises(ValidationError) as refused:
+            body.model_validate(fields)
+        assert refused.value.error_count() < 20
+
+
 def test_what_a_template_chokes_on_is_the_clients_fault(live):
     call = {"type": "function", "function": {"name": "f", "arguments": "[" * 100_000}}
     message = {"role": "assistant", "content": None, "tool_calls": [call]}
@@ -187,7 +211,6 @@ def test_request_ids_are_echoed(live):
 def test_messages_and_tools_reach_the_template_as_they_were_sent(served_runner):
     from tascel.serve.ask import Served
     from tascel.serve.chat import Chat
-    from tascel.serve.schema import ChatRequest
 
     call = {
         "id": "c1",

@@ -76,7 +76,7 @@ def serve(
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
         served = Served(runner, name or _public(model), limits, temperature)
-        server = Server(App(served, api_key), limits)
+        server = Server(App(served, api_key or None), limits)
         address, taken = bound.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)

@@ -104,5 +104,5 @@ def _replay(body: bytes, receive: Receive) -> Receive:
 
 
 def same(given: str, key: str) -> bool:
-    """Whether two keys are equal, in a time that does not tell where they differ."""
-    return hmac.compare_digest(given.encode(), key.encode())
+    """Whether a header's value is the key, in a time that does not tell where they differ."""
+    return hmac.compare_digest(given.encode("latin-1"), key.encode())

@@ -7,10 +7,11 @@ template as they were sent. `null` always means the default.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, cast
 
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     ModelWrapValidatorHandler,
@@ -18,17 +19,39 @@ from pydantic import (
     model_validator,
 )
 
+#: Lists and objects have bounds, and of a list the first error is enough: whoever sends a million
+#: of something must not hold up the others while it is read.
+MOST_KEYS = 1024
+Many = Field(max_length=4096, fail_fast=True)
+Some = Field(min_length=1, max_length=4096, fail_fast=True)
+Tokens = Field(min_length=1, max_length=1 << 20, fail_fast=True)
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Top = Annotated[int, Field(ge=0, le=20)]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
+IdText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
+
+
+def _few_keys(value: Any) -> Any:
+    if isinstance(value, dict) and len(cast(Any, value)) > MOST_KEYS:
+        raise ValueError(f"has more than {MOST_KEYS} keys")
+    return cast(Any, value)
+
+
+FewKeys = BeforeValidator(_few_keys)
 
 
 class Sent(BaseModel):
     """An object whose every key has a meaning."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_small(cls, value: Any) -> Any:
+        return _few_keys(value)
 
 
 class Passed(BaseModel):
@@ -40,7 +63,7 @@ class Passed(BaseModel):
     @model_validator(mode="wrap")
     @classmethod
     def _keep(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        model = handler(value)
+        model = handler(_few_keys(value))
         model._sent = value
         return model
 
@@ -76,9 +99,9 @@ class Message(Passed):
     """A turn of the conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[Part] | None = None
+    content: str | Annotated[list[Part], Many] | None = None
     name: str | None = None
-    tool_calls: list[Call] | None = None
+    tool_calls: Annotated[list[Call], Many] | None = None
     tool_call_id: str | None = None
 
 
@@ -152,7 +175,7 @@ class Prediction(Sent):
     """What the answer is expected to be: a source of drafts, never of content."""
 
     type: Literal["content"]
-    content: str | list[Part]
+    content: str | Annotated[list[Part], Many]
 
 
 class StreamOptions(Sent):
@@ -180,14 +203,8 @@ class Asked(Sent):
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     repetition_penalty: Annotated[float, Field(ge=0.01, le=100)] | None = None
-    logit_bias: (
-        dict[
-            Annotated[str, Field(pattern=r"^[0-9]{1,9}$")],
-            Annotated[float, Field(ge=-100, le=100)],
-        ]
-        | None
-    ) = None
-    stop: Stop | Annotated[list[Stop], Field(max_length=16)] | None = None
+    logit_bias: Annotated[dict[IdText, Bias], FewKeys] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=16, fail_fast=True)] | None = None
     n: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -197,7 +214,9 @@ class Asked(Sent):
     task: Annotated[str, Field(max_length=64)] | None = None
     tascel: Extras | None = None
     user: str | None = Field(default=None, description="Read and ignored.")
-    metadata: dict[str, str] | None = Field(default=None, description="Read and ignored.")
+    metadata: Annotated[dict[str, str], FewKeys] | None = Field(
+        default=None, description="Read and ignored."
+    )
 
     @property
     def choices(self) -> int:
@@ -231,11 +250,11 @@ class Asked(Sent):
 class ChatRequest(Asked):
     """The body of `POST /v1/chat/completions`."""
 
-    messages: Annotated[list[Message], Field(min_length=1)]
+    messages: Annotated[list[Message], Some]
     max_completion_tokens: Count | None = None
     logprobs: bool | None = None
     top_logprobs: Top | None = None
-    tools: list[Tool] | None = None
+    tools: Annotated[list[Tool], Many] | None = None
     tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
     parallel_tool_calls: bool | None = None
     store: Literal[False] | None = None
@@ -267,9 +286,9 @@ class TextRequest(Asked):
 
     prompt: (
         str
-        | Annotated[list[str], Field(min_length=1)]
-        | Annotated[list[TokenId], Field(min_length=1)]
-        | Annotated[list[Annotated[list[TokenId], Field(min_length=1)]], Field(min_length=1)]
+        | Annotated[list[str], Some]
+        | Annotated[list[TokenId], Tokens]
+        | Annotated[list[Annotated[list[TokenId], Tokens]], Some]
     )
     logprobs: Top | None = None
     echo: Literal[False] | None = None

@@ -13,7 +13,7 @@ from tascel.serve.limits import Limits
 
 
 class Server(uvicorn.Server):
-    """Told to end, it answers what is under way and refuses what is new; told twice, it ends.
+    """Told to end, it answers what is under way and refuses what is new; told twice, it gives up.
 
     Exits as if nothing had happened: no signal is raised again afterwards.
     """
@@ -36,8 +36,10 @@ class Server(uvicorn.Server):
         if self._until is None:
             self._service.draining = True
             self._until = monotonic() + self._drain
-        else:
+        elif not self.should_exit:
             self._until = 0.0
+        else:
+            self.force_exit = True
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second: uvicorn's hook. True ends the server."""
