@@ -12,8 +12,8 @@ from tascel import cli
 from tascel.answers import AnswerFile
 
 VERBS = [
-    "demo", "build", "generate", "bench", "replay", "verify", "profile", "check", "assets",
-    "finetune", "doctor",
+    "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
+    "assets", "finetune", "doctor",
 ]  # fmt: skip
 
 

@@ -175,6 +175,8 @@ def test_one_named_call_is_all(codec_of):
     ids = written(codec, [CALLS[1]] * 2)
     once = len(written(codec, CALLS[1:])) - 1
     assert follows(Grammars(codec).tools(TOOLS, STOP), ids) == once
+    assert follows(Grammars(codec).tools(TOOLS, "required", parallel=False), ids) == once
+    assert follows(Grammars(codec).tools(TOOLS, "auto", parallel=False), ids) < len(ids)
 
 
 def test_text_is_free_where_the_model_may_choose(codec):

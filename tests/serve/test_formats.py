@@ -118,6 +118,14 @@ def test_some_function_must_be_called(client):
         assert call.function.name == "set"
 
 
+def test_one_call_may_be_all(client):
+    choice = chat(
+        client, tools=TOOLS[:1], tool_choice="required", parallel_tool_calls=False
+    ).choices[0]
+    assert len(choice.message.tool_calls) == 1
+    assert choice.finish_reason == "tool_calls"
+
+
 def test_tools_that_may_be_called_need_not_be(client):
     free = chat(client, tools=TOOLS).choices[0]
     assert free.finish_reason in ("stop", "length")

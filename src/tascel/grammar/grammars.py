@@ -95,12 +95,15 @@ class Grammars:
         """Text of a grammar in llguidance's variant of Lark."""
         return self._compiled("grammar", text, ())
 
-    def tools(self, tools: Sequence[Message], choice: str | Message = "auto") -> CompiledGrammar:
+    def tools(
+        self, tools: Sequence[Message], choice: str | Message = "auto", parallel: bool = True
+    ) -> CompiledGrammar:
         """Calls of `tools`, in OpenAI's shape, written as the model's chat template writes them.
 
         `choice` is OpenAI's `tool_choice`: "auto" (text, and calls where the model wants them),
-        "required" (nothing but calls), or one function by name (one call of it). Of the arguments'
-        schemas, what llguidance lacks is ignored unless the function is `strict`.
+        "required" (nothing but calls), or one function by name (one call of it). Without `parallel`
+        there is one call at most. Of the arguments' schemas, what llguidance lacks is ignored
+        unless the function is `strict`.
         """
         functions = [function_of(tool) for tool in tools]
         if not isinstance(choice, str):
@@ -110,7 +113,7 @@ class Grammars:
             raise RequestError(f"tool_choice {choice!r} is unknown", 'Use "auto" or "required"')
         if not functions:
             raise RequestError("there is no such tool to call", "Give it in `tools`")
-        many = self.calls.repeats and isinstance(choice, str)
+        many = parallel and self.calls.repeats and isinstance(choice, str)
         if choice == "auto":
             text = text_and_calls(self.calls, many, self._pieces, self._eos_ids)
         else:

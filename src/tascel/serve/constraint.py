@@ -28,5 +28,6 @@ def constraint(asked: Asked, served: Served) -> Grammar | None:
             return served.grammars.tools(tools, asked.tool_choice.model_dump())
         strict = any(tool.function.strict for tool in asked.callable)
         if asked.tool_choice == "required" or strict:
-            return served.grammars.tools(tools, asked.tool_choice or "auto")
+            parallel = asked.parallel_tool_calls is not False
+            return served.grammars.tools(tools, asked.tool_choice or "auto", parallel)
     return None
