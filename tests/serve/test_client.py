@@ -202,6 +202,15 @@ def test_completions_take_text_lists_and_ids(client, served_runner):
     assert pieces == one
 
 
+def test_a_stream_may_begin_with_half_a_character(client, served_runner):
+    first = served_runner.codec.output("é")[0]
+    given = {"model": "toy", "prompt": "light", "max_tokens": 4, "logit_bias": {str(first): 100}}
+    whole = client.completions.create(**given).choices[0].text
+    assert whole == "\ufffd" * 4
+    events = list(client.completions.create(**given, stream=True))
+    assert "".join(event.choices[0].text for event in events) == whole
+
+
 def test_completions_have_logprobs_in_columns(client):
     given = {"model": "toy", "prompt": PROMPTS[0], "max_tokens": 8, "logprobs": 2}
     reply = client.completions.create(**given)

@@ -84,27 +84,29 @@ class Reply(Response):
                         lines += self._call.events(at, item.chunks, item.completion)
                         if item.completion is not None:
                             completions[at] = item.completion
-                    if lines and not begun:
+                    if not lines:  # nothing is certain yet
+                        continue
+                    if not begun:
                         await send({"type": "http.response.start", "status": 200, "headers": _SSE})
                         begun = True
                     await self._put(send, lines)
-                done = [completion for _, completion in sorted(completions.items())]
-                last = self._call.usage_event(usage(answers.requests, self._call.choices, done))
-                await self._put(send, [last, "[DONE]"] if last else ["[DONE]"])
+            done = [completion for _, completion in sorted(completions.items())]
+            last = self._call.usage_event(usage(answers.requests, self._call.choices, done))
+            lines = [last, "[DONE]"] if last else ["[DONE]"]
         except Gone:
             raise
         except Exception as error:
             if not begun:
                 raise
-            await self._put(send, [as_api_error(error).body])
-        await send({"type": "http.response.body", "body": b""})
+            lines = [as_api_error(error).body]
+        await self._put(send, lines, more=False)
 
-    async def _put(self, send: Send, lines: Sequence[str]) -> None:
+    async def _put(self, send: Send, lines: Sequence[str], more: bool = True) -> None:
         """Send events; waits while the reader's buffer is full, but not for ever."""
         body = "".join(f"data: {line}\n\n" for line in lines).encode()
         try:
             async with asyncio.timeout(self._service.limits.stall):
-                await send({"type": "http.response.body", "body": body, "more_body": True})
+                await send({"type": "http.response.body", "body": body, "more_body": more})
         except TimeoutError:
             raise Gone from None
 
