@@ -18,7 +18,10 @@ from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.types import Ids
 
-_EQUAL = 0.25  # bf16 noise is below a tenth of the control, an ignored mask is all of it
+# Of the control: an ignored mask is all of it somewhere. bfloat16's noise is below a tenth between
+# passes of one kind, and was up to 0.28 between one token and many (a fine-tuned SmolLM2).
+_EQUAL = 0.25
+_EQUAL_ANY_KIND = 0.5
 _PROMPT = 6
 _LONGER = 16
 
@@ -55,7 +58,7 @@ def packs(rows: Rows, alone: Callable[[Sequence[int]], Logits], vocab_size: int)
         control = alone([*prompt, wrong, right, child, after])[_PROMPT + 1 :]
     except Exception:  # what a family raises that knows no packed rows is its own affair
         return False
-    tolerance = _EQUAL * _distance(control, truth[1:]).min()
+    tolerance = _EQUAL_ANY_KIND * _distance(control, truth[1:]).mean()
     found = np.concatenate([found, other])
     truth = np.concatenate([truth, drafted, settled])
     return bool(np.all(_distance(found, truth) <= tolerance))
