@@ -18,10 +18,10 @@ from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.types import Ids
 
-# Of the control: an ignored mask is all of it somewhere. bfloat16's noise is below a tenth between
-# passes of one kind, and was up to 0.28 between one token and many (a fine-tuned SmolLM2).
-_EQUAL = 0.25
-_EQUAL_ANY_KIND = 0.5
+_EQUAL = 0.25  # bf16 noise is below a tenth of the control, an ignored mask is all of it
+# Between passes of one token and of many it was up to 0.28 of the control in one place and 0.03 on
+# average (a fine-tuned SmolLM2 in bf16); another scaling of attention is more on average.
+_EQUAL_IN_ALL, _EQUAL_IN_ONE = 0.1, 0.5
 _PROMPT = 6
 _LONGER = 16
 
@@ -58,10 +58,11 @@ def packs(rows: Rows, alone: Callable[[Sequence[int]], Logits], vocab_size: int)
         control = alone([*prompt, wrong, right, child, after])[_PROMPT + 1 :]
     except Exception:  # what a family raises that knows no packed rows is its own affair
         return False
-    tolerance = _EQUAL_ANY_KIND * _distance(control, truth[1:]).mean()
+    scale = _distance(control, truth[1:]).mean()
     found = np.concatenate([found, other])
     truth = np.concatenate([truth, drafted, settled])
-    return bool(np.all(_distance(found, truth) <= tolerance))
+    apart = _distance(found, truth) / scale
+    return bool(apart.mean() <= _EQUAL_IN_ALL and apart.max() <= _EQUAL_IN_ONE)
 
 
 def self_check(rows: Checked, trees: bool) -> tuple[bool, bool]:
