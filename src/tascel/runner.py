@@ -236,7 +236,7 @@ def attach(
     from tascel.engines.hf.engine import HfEngine
 
     engine = HfEngine(model, allow_no_drafts=not drafts, cache_tokens=cache_tokens)
-    setting = _setting(model, name, weights)
+    setting = _setting(model, engine.packed, name, weights)
     draft: NgramDraft | None = None
     price = Price.free()
     if bundle and drafts:
@@ -251,7 +251,7 @@ def attach(
     return runner
 
 
-def _setting(model: PreTrainedModel, name: str, weights: str) -> Setting:
+def _setting(model: PreTrainedModel, packed: bool, name: str, weights: str) -> Setting:
     import torch
 
     device = model.device
@@ -262,6 +262,6 @@ def _setting(model: PreTrainedModel, name: str, weights: str) -> Setting:
         device=device.type,
         dtype=str(model.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        runtime=f"torch {torch.__version__}",
+        runtime=f"torch {torch.__version__}, {'packed' if packed else 'row by row'}",
         machine=gpu,
     )
