@@ -1,7 +1,8 @@
 """Prints the tables of numbers in README.md and docs/draft.md from the files in results/.
 
 python benchmarks/table.py            README.md's: the model's own answers, timed
-python benchmarks/table.py replay     README.md's second: known answers, replayed
+python benchmarks/table.py batches    README.md's second: many at a time
+python benchmarks/table.py replay     README.md's third: known answers, replayed
 python benchmarks/table.py all        docs/draft.md's: the same with every rule
 """
 
@@ -69,6 +70,19 @@ def table() -> str:
     return "\n".join(lines)
 
 
+def batches() -> str:
+    """Whole runs over batches, a column pair for each file."""
+    files = [f"home_assistant_batch_{which}.json" for which in ("8", "16", "500")]
+    found = [json.loads((RESULTS / name).read_text(encoding="utf-8")) for name in files]
+    heads = [f"{c['examples']} prompts, {c['rows_at_once']} at a time" for c in found]
+    lines = [f"| tokens/s (speed-up) | {' | '.join(heads)} |", f"|---|{'---:|' * len(found)}"]
+    for at, name in enumerate(row["name"] for row in found[0]["rows"]):
+        rows = [content["rows"][at] for content in found]
+        cells = [f"{row['tokens_per_second']:.0f} ({row['speedup']:.2f}×)" for row in rows]
+        lines.append(f"| {NAMES[name]} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def replayed(names: Collection[str]) -> str:
     """The drafts' estimated speed-up by task, and tascel's lead over two of them."""
     tasks = json.loads((RESULTS / "replay.json").read_text(encoding="utf-8"))["tasks"]
@@ -101,6 +115,7 @@ def means(label: str, values: list[float]) -> str:
 
 if __name__ == "__main__":
     tables = {
+        "batches": batches,
         "replay": lambda: replayed([name for name in DRAFTS if ":" not in name]),
         "all": lambda: replayed(DRAFTS),
     }
