@@ -79,6 +79,15 @@ def test_another_runs_partial_file_is_kept_and_refused(tmp_path: Path) -> None:
         AnswerFile(path, SETTINGS)
 
 
+@pytest.mark.parametrize("content", [b"one line", b'{"settings": 1', b"two\nlines"])
+def test_a_file_of_somebody_else_is_kept(tmp_path: Path, content: bytes) -> None:
+    partial = tmp_path / "out.jsonl.partial"
+    partial.write_bytes(content)
+    with pytest.raises(TascelError, match="other settings"):
+        AnswerFile(tmp_path / "out.jsonl", SETTINGS)
+    assert partial.read_bytes() == content
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TascelError, match="cannot be written"):

@@ -238,6 +238,10 @@ def test_what_cannot_be_loaded_is_said_plainly(tmp_path, toy_folder, cache):
         tascel.load(tmp_path / "nowhere", model=toy_folder)
 
 
+def test_the_cache_is_as_big_as_asked_for(toy_folder, cache):
+    assert tascel.load(None, model=toy_folder, cache_tokens=128).engine.cache_tokens == 128
+
+
 def test_a_prompt_longer_than_the_context_is_refused(runner):
     with pytest.raises(RequestError, match="context"):
         runner.generate("long " * 400)

@@ -72,7 +72,8 @@ class AnswerFile:
         self.path = path
         self.partial = path.with_name(f"{path.name}.partial")
         self._places: dict[int, tuple[int, str]] = {}  # number: where its line is, its prompt
-        head = json.dumps({"settings": dict(settings)}, sort_keys=True, ensure_ascii=False) + "\n"
+        first = json.dumps({"settings": dict(settings)}, sort_keys=True, ensure_ascii=False)
+        head = f"{first}\n".encode()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             begun = self.partial.exists() and self._resume(head)
@@ -83,7 +84,7 @@ class AnswerFile:
                 "Choose a file you may write to",
             ) from reason
         if not begun:
-            self._file.write(head.encode())
+            self._file.write(head)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -121,16 +122,17 @@ class AnswerFile:
         """Stop here; what is done stays in the partial file."""
         self._file.close()
 
-    def _resume(self, head: str) -> bool:
+    def _resume(self, head: bytes) -> bool:
         """Take in what an earlier run finished, cut off the line it was killed in; whether anything
         is left."""
         end = 0
         with self.partial.open("rb") as lines:
             for text in lines:
-                if not text.endswith(b"\n"):
-                    break
-                if not end and text.decode(errors="replace") != head:
+                whole = text.endswith(b"\n")
+                if not (end or text == head or (not whole and head.startswith(text))):
                     raise self._foreign("was begun with other settings")
+                if not whole:
+                    break
                 if end:
                     try:
                         record: dict[str, Any] = json.loads(text)

@@ -213,8 +213,9 @@ def load(
         )
     name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
     return attach(
-        lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts, profile=profile
-    )
+        lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts,
+        cache_tokens=cache_tokens, profile=profile,
+    )  # fmt: skip
 
 
 def attach(

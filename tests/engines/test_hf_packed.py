@@ -263,6 +263,26 @@ def test_what_is_shared(toy: Any) -> None:
     assert opened(off, text, 80)[1] == 0
 
 
+def test_a_failed_pass_over_a_rope_switch_is_not_shared(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = toy("Phi3", **LONGROPE)
+    engine = HfEngine(model)
+    text, nothing = np.arange(50, dtype=np.int32), [Proposal.nothing()]
+    row, _ = engine.open(text, 100)
+    engine.check([row], [text], nothing)
+    engine.keep([row], [[]])
+
+    def fails(hidden: Any) -> Any:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(model.lm_head, "forward", fails)
+    with pytest.raises(RuntimeError):
+        engine.check([row], [text[:10]], nothing)  # reads all again, turned for long texts
+    engine.close(row)
+    assert engine.open(text, 100)[1] == 0
+
+
 def test_what_has_not_been_read_is_not_shared(toy: Any) -> None:
     engine = HfEngine(toy())
     prompt = np.arange(40, dtype=np.int32)

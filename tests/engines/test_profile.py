@@ -54,6 +54,10 @@ def test_batches_that_the_cache_does_not_hold_are_left_out(fake_engine):
     assert list(measure_all(fake_engine(cache_tokens=4 * 192))) == [1, 4]
 
 
+def test_a_small_cache_is_measured_with_a_short_context(fake_engine):
+    assert list(measure_all(fake_engine(cache_tokens=64))) == [1]
+
+
 def test_a_price_that_cannot_be_kept_is_still_a_price(fake_engine, cache):
     cache.write_text("a file where the folder belongs")
     with pytest.warns(UserWarning, match=r"anew each time.*TASCEL_CACHE"):

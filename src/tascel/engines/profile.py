@@ -30,7 +30,8 @@ ROUNDS = 15
 BATCHES = (4, 8, 16)
 BATCH_WIDTHS = (1, 2, 4, 8, 16)
 BATCH_ROUNDS = 3
-#: Tokens in a row's cache while measuring: a short prompt's worth, or half of a small context.
+#: Tokens in a row's cache while measuring: a short prompt's worth, or half of a small context
+#: or cache.
 CONTEXT = 96
 #: A busy machine is measured again, so many times at most.
 AGAIN = 2
@@ -187,7 +188,7 @@ def _kept(name: str) -> Path:
 
 def _context(engine: Engine) -> int:
     """How many tokens lie in the cache while measuring; as many must fit behind them."""
-    return max(1, min(CONTEXT, engine.draft_limit // 2))
+    return max(1, min(CONTEXT, engine.draft_limit // 2, engine.cache_tokens // 2))
 
 
 def _read(file: Path) -> Points | None:

@@ -61,7 +61,7 @@ class Gate:
         if self._key is None or not scope["path"].startswith("/v1/"):
             return
         scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not same(given.strip(), self._key):
+        if scheme.lower() != "bearer" or not same(given.strip(" "), self._key):
             raise ApiError(
                 401,
                 "A valid API key is needed: `Authorization: Bearer …`.",

@@ -137,7 +137,8 @@ class Packed:
         past = len(row.tokens)
         if not self._turned(past) and self._turned(past + len(lead)):
             # The cached keys are turned for short texts: read everything again, as `generate` does.
-            lead, past = row.tokens + lead, 0
+            # If that fails, half of them are not, and nothing is left to share.
+            lead, past, row.tokens = row.tokens + lead, 0, []
         size = past + len(lead) + len(proposal)
         if size > row.block.length:
             self._prefixes.give_up(size)
