@@ -409,3 +409,15 @@ def test_the_model_keeps_its_own_attention_even_when_a_pass_fails(
     (verdict,) = engine.check([row], [PROMPT], [Proposal.nothing()])
     plain = model(torch.tensor(PROMPT[None])).logits[0, -1].detach().numpy()
     np.testing.assert_allclose(verdict.logits(-1), plain, atol=1e-4)
+
+
+def test_a_self_check_that_fails_leaves_no_row_open(
+    toy: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise TypeError("no such mask")
+
+    monkeypatch.setattr("tascel.engines.hf.rows.RowByRow._additive", fails)
+    engine = HfEngine(toy("Falcon"), cache_tokens=64)
+    assert (engine.packed, engine.drafts, engine.trees) == (False, True, False)
+    assert engine.fits(64)

@@ -134,12 +134,14 @@ def _logits(
     """f32[3, V]: the last three logits of a pass with `offered` and, after `keep(path)`, `then`."""
     prompt = np.array(_ids(rows.vocab_size)[0], np.int32)
     row, _ = rows.open(prompt, 2 * _PROMPT)
-    (verdict,) = rows.check([row], [prompt], [offered])
-    logits = [verdict.logits(node) for node in range(-1, len(offered))]
-    if then:
-        rows.keep([row], [path])
-        rest = Proposal.chain(then[1:])
-        (verdict,) = rows.check([row], [np.array(then[:1], np.int32)], [rest])
-        logits += [verdict.logits(node) for node in range(-1, len(rest))]
-    rows.close(row)
+    try:
+        (verdict,) = rows.check([row], [prompt], [offered])
+        logits = [verdict.logits(node) for node in range(-1, len(offered))]
+        if then:
+            rows.keep([row], [path])
+            rest = Proposal.chain(then[1:])
+            (verdict,) = rows.check([row], [np.array(then[:1], np.int32)], [rest])
+            logits += [verdict.logits(node) for node in range(-1, len(rest))]
+    finally:
+        rows.close(row)
     return np.stack(logits[-3:])
