@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tascel.draft.prediction import Prediction
+from tascel.draft.prediction import LOOK, Prediction
 
 
 def follow(predicted: list[int], answer: list[int]) -> int:
@@ -59,3 +59,11 @@ def test_any_answer_can_be_followed(predicted: list[int], answer: list[int]) -> 
         assert len(offered) <= 5
         assert np.all((offered.trust > 0) & (offered.trust <= 1))
         prediction.accept([token])
+
+
+def test_of_too_many_places_the_nearest_are_looked_at() -> None:
+    prediction = Prediction(np.array([5, 6] * (LOOK + 100), np.int32))
+    prediction.accept([5, 6, 5, 9])
+    assert len(prediction.propose(4)) == 0
+    prediction.accept([5])
+    assert prediction.propose(3).tokens.tolist() == [6, 5, 6]

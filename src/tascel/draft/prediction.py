@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
 from tascel.types import SOURCES, Ids
@@ -18,6 +19,8 @@ PRIOR = 12.0
 FADE = 0.98
 #: A single equal token is taken as the place to go on only this near to where the answer left.
 NEAR = 16
+#: So many occurrences of a token are looked at, the nearest: a bound on what a step costs.
+LOOK = 4096
 
 
 class Prediction:
@@ -60,16 +63,20 @@ class Prediction:
     def _find(self, token: int) -> None:
         """Go on behind the occurrence of `token` that shares most with what was written, and of
         those the next one ahead."""
-        found = (1, 0, -1)  # a single shared token is too little, unless it is near
-        for end in np.flatnonzero(self._tokens == token).tolist():
-            near = 0 <= end - self._at < NEAR
-            found = max(found, (self._shared(end) + near, -abs(end - self._at), end))
-        self._lost = found[2] < 0
+        ends = np.flatnonzero(self._tokens == token)
+        off = np.abs(ends - self._at)
+        if len(ends) > LOOK:
+            nearest = np.sort(np.argpartition(off, LOOK)[:LOOK])
+            ends, off = ends[nearest], off[nearest]
+        shared = self._shared(ends) + ((ends >= self._at) & (off < NEAR))
+        self._lost = not np.any(shared > 1)  # a single token is too little, unless it is near
         if not self._lost:
-            self._at = found[2] + 1
+            self._at = int(ends[np.lexsort((ends, -off, shared))[-1]]) + 1
 
-    def _shared(self, end: int) -> int:
-        """How many tokens up to and with `end` equal the last ones written."""
-        known = self._tokens[max(0, end + 1 - len(self._recent)) : end + 1][::-1].tolist()
-        pairs = zip(known, reversed(self._recent), strict=False)
-        return next((n for n, (a, b) in enumerate(pairs) if a != b), len(known))
+    def _shared(self, ends: NDArray[np.intp]) -> NDArray[np.intp]:
+        """How many tokens up to and with each of `ends` equal the last ones written."""
+        shared, same = np.zeros(len(ends), np.intp), np.ones(len(ends), np.bool_)
+        for back, written in enumerate(reversed(self._recent)):
+            same &= (ends >= back) & (self._tokens[np.maximum(ends - back, 0)] == written)
+            shared += same
+        return shared
