@@ -411,6 +411,12 @@ def test_the_model_keeps_its_own_attention_even_when_a_pass_fails(
     np.testing.assert_allclose(verdict.logits(-1), plain, atol=1e-4)
 
 
+@pytest.mark.parametrize("family", ["Llama", "Falcon"])
+def test_the_smallest_cache_holds_a_row(toy: Any, family: str) -> None:
+    engine = HfEngine(toy(family), cache_tokens=1)
+    assert engine.fits(engine.cache_tokens)
+
+
 def test_a_self_check_that_fails_leaves_no_row_open(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

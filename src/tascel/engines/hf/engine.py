@@ -15,6 +15,7 @@ from tascel.draft.base import Proposal
 from tascel.engines.hf.packed import Packed
 from tascel.engines.hf.rows import RowByRow
 from tascel.engines.hf.selfcheck import packs, self_check
+from tascel.engines.hf.slab import SHORTEST
 from tascel.engines.hf.traits import read_traits
 from tascel.errors import ModelError
 from tascel.types import Ids
@@ -49,8 +50,8 @@ class HfEngine:
     Args:
         model: the model; it keeps its own attention outside our passes.
         allow_no_drafts: whether to take a model that cannot take tokens back.
-        cache_tokens: what all rows together may hold, rounded down to a power of two; default:
-            32,768, or as many as the longest text the model knows.
+        cache_tokens: what all rows together may hold, rounded down to a power of two, at least 64;
+            default: 32,768, or as many as the longest text the model knows.
         prefixes: whether prompts that begin alike are read once.
 
     Raises:
@@ -74,7 +75,7 @@ class HfEngine:
         if cache_tokens is None:
             longest = max(CACHE_TOKENS, min(traits.context_limit, LONGEST_TEXT))
             cache_tokens = 1 << (longest - 1).bit_length()
-        self.cache_tokens = 1 << (cache_tokens.bit_length() - 1)
+        self.cache_tokens = 1 << (max(cache_tokens, SHORTEST).bit_length() - 1)
         self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
         packed = self._packed(prefixes) if traits.own_attention else None
         self._rows: Rows = packed or RowByRow(model, traits, self.cache_tokens)
