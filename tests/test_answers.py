@@ -88,6 +88,33 @@ def test_a_file_of_somebody_else_is_kept(tmp_path: Path, content: bytes) -> None
     assert partial.read_bytes() == content
 
 
+def test_what_failed_is_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    first = AnswerFile(path, SETTINGS)
+    first.add(0, prompt(0), {"error": "no room"})
+    first.close()
+    second = AnswerFile(path, SETTINGS)
+    assert not second.has(0, prompt(0))
+    add(second, 0)
+    second.finish()
+    assert [json.loads(line)["output"] for line in path.read_text().splitlines()] == ["ans\nwer 0"]
+
+
+def test_a_system_turn_makes_another_prompt(tmp_path: Path) -> None:
+    file = AnswerFile(tmp_path / "out.jsonl", SETTINGS)
+    add(file, 0)
+    other = Trace(({"role": "system", "content": "be brief"}, *prompt(0).messages))
+    with pytest.raises(TascelError, match="answers other prompts"):
+        file.has(0, other)
+    file.close()
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path, Path(".")):
+        with pytest.raises(TascelError, match="is no file"):
+            AnswerFile(path, SETTINGS)
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(TascelError, match="cannot be written"):

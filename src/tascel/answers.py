@@ -6,6 +6,7 @@ The ids are kept beside the text, since a text can be spelled in other ids than 
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -65,13 +66,16 @@ class AnswerFile:
     settings finds what is done already.
 
     Raises:
-        TascelError: a partial file of a run with other settings is there, or cannot be written.
+        TascelError: a partial file of a run with other settings is there, or cannot be written, or
+            `path` is a folder or a pipe.
     """
 
     def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        if not path.name or (path.exists() and not path.is_file()):
+            raise TascelError(f"{path}: is no file", "Name a file for the answers")
         self.path = path
         self.partial = path.with_name(f"{path.name}.partial")
-        self._places: dict[int, tuple[int, str]] = {}  # number: where its line is, its prompt
+        self._places: dict[int, tuple[int, str]] = {}  # number: where its line is, its key
         first = json.dumps({"settings": dict(settings)}, sort_keys=True, ensure_ascii=False)
         head = f"{first}\n".encode()
         try:
@@ -97,14 +101,15 @@ class AnswerFile:
         """
         if number not in self._places:
             return False
-        if self._places[number][1] != trace.prompt_text:
+        if self._places[number][1] != _key(trace):
             raise self._foreign("answers other prompts")
         return True
 
     def add(self, number: int, trace: Trace, outcome: Mapping[str, Any]) -> None:
         """Keep an answer, from now on safe from a killed process."""
-        self._places[number] = (self._file.tell(), trace.prompt_text)
-        self._file.write(line(trace, {"number": number, **outcome}).encode())
+        key = _key(trace)
+        self._places[number] = (self._file.tell(), key)
+        self._file.write(line(trace, {"number": number, "key": key, **outcome}).encode())
         self._file.flush()
 
     def finish(self) -> None:
@@ -114,7 +119,7 @@ class AnswerFile:
             for _, (place, _) in sorted(self._places.items()):
                 lines.seek(place)
                 record = json.loads(lines.readline())
-                del record["number"]
+                del record["number"], record["key"]
                 file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self.partial.unlink()
 
@@ -136,7 +141,8 @@ class AnswerFile:
                 if end:
                     try:
                         record: dict[str, Any] = json.loads(text)
-                        self._places[int(record["number"])] = (end, str(record["prompt"]))
+                        if "error" not in record:  # what failed is tried again
+                            self._places[int(record["number"])] = (end, str(record["key"]))
                     except (ValueError, LookupError, TypeError):
                         raise self._foreign("is damaged") from None
                 end += len(text)
@@ -147,3 +153,9 @@ class AnswerFile:
         return TascelError(
             f"{self.partial}: {what}", "Finish it as it was begun, or remove it to start anew"
         )
+
+
+def _key(trace: Trace) -> str:
+    """What tells a prompt, its system turn and its tools from others."""
+    asked = json.dumps([trace.messages, trace.tools], sort_keys=True, default=str)
+    return hashlib.sha256(asked.encode()).hexdigest()[:16]

@@ -89,7 +89,7 @@ class Codec:
         A string is one user message. Without a chat template the text itself is the prompt.
 
         Raises:
-            RequestError: the template refuses the conversation.
+            RequestError: the template refuses the conversation, or it is no valid text.
         """
         if isinstance(messages, str):
             messages = [{"role": "user", "content": messages}]
@@ -99,13 +99,13 @@ class Codec:
                     "the model has no chat template to show tools in", "Leave out `tools`"
                 )
             text = "\n".join(str(m.get("content") or "") for m in messages)
-            return _ids(self.tokenizer.encode(text).ids)
+            return _ids(self.tokenizer.encode(_whole(text)).ids)
         text = self._render(messages, tools, True)
-        return _ids(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return _ids(self.tokenizer.encode(_whole(text), add_special_tokens=False).ids)
 
     def output(self, text: str) -> Ids:
         """The ids of an answer as the model would write it, without the closing id: i32[m]."""
-        return _ids(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return _ids(self.tokenizer.encode(_whole(text), add_special_tokens=False).ids)
 
     def answer(self, trace: Trace) -> Ids:
         """The ids of a trace's answer, tool calls included, up to and with the closing id: i32[m].
@@ -248,6 +248,16 @@ class Detokenizer:
 
     def _text(self) -> str:
         return self._tokenizer.decode(self._window, skip_special_tokens=True)
+
+
+def _whole(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise RequestError(
+            "the text has half of a surrogate pair, which is no character", "Give valid Unicode"
+        ) from None
+    return text
 
 
 def _said(text: str) -> Message:

@@ -153,7 +153,7 @@ class CallReader:
         """The calls that the JSON from `at` on makes, and where they end; None: not whole yet."""
         start = len(self._text) - len(self._text[at:].lstrip())
         try:
-            value, end = json.JSONDecoder().raw_decode(self._text, start)
+            value, end = json.JSONDecoder(parse_constant=_refused).raw_decode(self._text, start)
         except (ValueError, RecursionError):
             return None
         rest, ending = self._text[end:].lstrip(), self._format.ending
@@ -184,6 +184,10 @@ def parse_calls(text: str, format: CallFormat, names: Collection[str]) -> tuple[
     reader = CallReader(format, names)
     (content, calls), (rest, late) = reader.feed(text), reader.finish()
     return content + rest, calls + late
+
+
+def _refused(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _call(name: str, arguments: Mapping[str, Json]) -> Call:

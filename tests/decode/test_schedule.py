@@ -202,3 +202,41 @@ def test_senseless_settings_are_refused(
 ) -> None:
     with pytest.raises(RequestError):
         Scheduler(Loop(fake_engine(), None, PRICE), byte_stream, **settings)
+
+
+def test_a_head_that_can_never_start_is_refused(fake_engine: Any, byte_stream: Any) -> None:
+    engine = fake_engine(cache_tokens=40)
+    scheduler = Scheduler(Loop(engine, None, PRICE), byte_stream)
+    scheduler.add(Request("r", np.array([1], np.int32), max_tokens=30))
+    engine.sizes[99] = 30  # as if a row had been lost
+    (event,) = scheduler.step()
+    assert isinstance(event.error, RequestError)
+    assert scheduler.step() == []
+
+
+def test_what_a_request_brings_along_fails_alone(fake_engine: Any, byte_stream: Any) -> None:
+    def broken(history: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        raise ZeroDivisionError
+
+    engine = fake_engine()
+    scheduler = Scheduler(Loop(engine, None, PRICE), byte_stream)
+    prompt = np.array([1, 2], np.int32)
+    scheduler.add(Request("bad", prompt, processors=lambda: [broken]))
+    scheduler.add(Request("worse", prompt[:1], processors=lambda: 1 / 0))
+    scheduler.add(Request("good", prompt[1:], max_tokens=5))
+    events = run(scheduler)
+    errors = {e.request.id: type(e.error) for e in events if e.error is not None}
+    assert errors == {"bad": ZeroDivisionError, "worse": ZeroDivisionError}
+    assert [e.request.id for e in events if e.completion is not None] == ["good"]
+    assert not engine.open_rows
+
+
+def test_a_tree_is_never_wider_than_the_answer_may_grow(
+    fake_engine: Any, oracle_draft: Any, byte_stream: Any
+) -> None:
+    request = Request("r", np.array([1, 2], np.int32), max_tokens=6)
+    truth = complete(decode(fake_engine(), None, request, PRICE, byte_stream())).tokens
+    engine = fake_engine()
+    draft = oracle_draft(truth, width=40, skill=0.3)
+    complete(decode(engine, draft, request, Price.free(), byte_stream()))
+    assert 0 < max(map(len, engine.passes)) <= 6

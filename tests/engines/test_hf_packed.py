@@ -318,30 +318,6 @@ def test_the_budget_holds(toy: Any) -> None:
     assert engine.fits(512)
 
 
-def test_a_tree_too_wide_for_its_row_moves_it(toy: Any) -> None:
-    model = toy()
-    engine = HfEngine(model, cache_tokens=128)
-    prompt = np.arange(100, dtype=np.int32)
-    row, _ = opened(engine, prompt, 120)
-    bush = Proposal(
-        np.arange(60, dtype=np.int32),
-        np.full(60, -1, np.int16),
-        np.ones(60, np.float32),
-        np.ones(60, np.uint8),
-    )
-    (verdict,) = engine.check([row], [np.array([3], np.int32)], [bush])
-    engine.keep([row], [[44]])
-    for node in (0, 59):
-        text = [*range(100), 3, node]
-        np.testing.assert_allclose(verdict.logits(node), fresh(model, text), atol=1e-4)
-    (verdict,) = engine.check([row], [np.array([5], np.int32)], [Proposal.nothing()])
-    expected = fresh(model, [*range(100), 3, 44, 5])
-    np.testing.assert_allclose(verdict.logits(-1), expected, atol=1e-4)
-    engine.keep([row], [[]])
-    engine.close(row)
-    assert engine.fits(128)
-
-
 @pytest.mark.parametrize("family", ["Llama", "Falcon"])
 def test_nothing_is_left_of_thousands_of_rows(toy: Any, family: str) -> None:
     engine = HfEngine(toy(family), cache_tokens=2048)

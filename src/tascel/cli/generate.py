@@ -185,6 +185,8 @@ class Run:
                         continue
                     number, trace = asked.pop(event.request.id)
                     if event.error is not None:
+                        if not isinstance(event.error, TascelError):
+                            raise event.error
                         self._refuse(number, event.error, file, trace)
                     elif event.completion is not None:
                         self.finished.append(event.completion)

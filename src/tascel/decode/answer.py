@@ -14,7 +14,7 @@ from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
 from tascel.draft.base import Proposal, Session
 from tascel.draft.prediction import Prediction
-from tascel.errors import RequestError, TascelError
+from tascel.errors import RequestError
 from tascel.types import SOURCES, Chunk, Completion, Constraint, Ids, Logprobs, Request, Stats
 
 
@@ -60,7 +60,7 @@ def longest_answer(engine: Engine, request: Request) -> int:
     return longest
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Answer:
     """One request's state in the loop.
 
@@ -85,7 +85,7 @@ class Answer:
     offered: Counter[str] = field(default_factory=Counter[str])
     rejects: int = 0
     block_stops: int = 0
-    failed: TascelError | None = None
+    failed: Exception | None = None
 
     @staticmethod
     def start(engine: Engine, request: Request, detokenizer: Detokenizer) -> Answer:
@@ -145,7 +145,7 @@ class Answer:
         path: list[int] = []
         try:
             self._walk(verdict, offered, fresh, path)
-        except TascelError as error:  # this answer's alone: its batch mates go on
+        except Exception as error:  # this answer's alone: its batch mates go on
             self.failed = error
         self.chunks += fresh
         codes: list[int] = offered.source.tolist()

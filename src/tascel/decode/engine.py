@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
+from tascel.errors import ModelError
 from tascel.types import Ids
 
 Row = Hashable
+
+
+def not_numbers() -> ModelError:
+    """What is raised over logits that are NaN."""
+    return ModelError(
+        "the model's logits are not numbers", "Load it with dtype float32 or bfloat16"
+    )
 
 
 class Verdict(Protocol):

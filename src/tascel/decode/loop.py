@@ -21,6 +21,8 @@ from tascel.types import SOURCES, Chunk, Completion, Ids, Request
 
 #: On longer prompts the first proposal is a chain: a tree needs a mask of prompt x prompt.
 LONGEST_MASKED_PROMPT = 4096
+#: Prompt tokens read at a time where a mask is needed, or others wait.
+PIECE = 512
 #: No pass of a batch is offered more drafted tokens: a bound on memory that no price reaches.
 WIDEST = 1024
 
@@ -54,9 +56,16 @@ class Loop:
 
     def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
         """Open a row and the drafts for `request`. Raises as `decode` does."""
-        answer = Answer.start(self.engine, request, detokenizer)
+        session = None
         if self.engine.drafts and self.draft is not None:
-            answer.session = self.draft.open(request)
+            session = self.draft.open(request)
+        try:
+            answer = Answer.start(self.engine, request, detokenizer)
+        except Exception:
+            if session is not None:
+                session.close()
+            raise
+        answer.session = session
         if self.engine.drafts and request.prediction is not None and len(request.prediction):
             answer.prediction = Prediction(request.prediction)
         return answer
@@ -99,7 +108,10 @@ class Loop:
         pending, sure = sum(len(turn.lead) for turn in turns), max(1, len(rooms))
         drafts = self._drafts(able, [rooms[id(turn)] for turn in able], pending)
         for turn, drafted in zip(able, drafts, strict=True):
-            turn.offered = self._unite(turn, drafted, rooms[id(turn)])
+            room = rooms[id(turn)]
+            united = self._unite(turn, drafted, room)
+            # No more nodes than tokens may still be written: a row never outgrows its size.
+            turn.offered = select(united, np.arange(min(len(united), room + 1)))
         if len(turns) > 1 or turns[0].answer.guided:
             # A lone draft was grown at this very price; anything else is weighed together.
             most = min(WIDEST, sum(len(turn.offered) for turn in able))
@@ -135,7 +147,7 @@ class Loop:
             parts.insert(0, answer.prediction.propose(room))
         merged = merge([trim(part, room, engine.vocab_size) for part in parts])
         offered = trim(merged, room, engine.vocab_size, trees)
-        if answer.constraint is None:
+        if answer.constraint is None or not len(offered):
             return offered
         admitted = answer.constraint.admits(offered.tokens.tolist(), offered.parents.tolist())
         return select(offered, np.flatnonzero(admitted))
@@ -201,7 +213,9 @@ def _run(
     answer = loop.start(request, detokenizer)
     try:
         while not answer.done:
-            yield from loop.step([answer])[0]
+            # Behind a shared beginning, attention needs a mask of what is read by what is there.
+            whole = answer.shared == 0 and len(request.prompt) <= LONGEST_MASKED_PROMPT
+            yield from loop.step([answer], None if whole else [PIECE])[0]
         if answer.failed is not None:
             raise answer.failed
         return answer.completion()

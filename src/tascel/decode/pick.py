@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.decode.engine import Verdict
+from tascel.decode.engine import Verdict, not_numbers
 from tascel.errors import ModelError
 from tascel.types import Constraint, Ids, Request, Sampling
 
@@ -55,9 +55,7 @@ class Picker:
         """
         sampling = self._sampling
         if np.isnan(logits.max()):
-            raise ModelError(
-                "the model's logits are not numbers", "Load it with dtype float32 or bfloat16"
-            )
+            raise not_numbers()
         if sampling.penalised:
             penalise(logits, sampling, self._prompt_ids, history)
         if self._processors:

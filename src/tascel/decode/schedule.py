@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from tascel.decode.answer import Answer, longest_answer
-from tascel.decode.loop import Loop
+from tascel.decode.loop import PIECE, Loop
 from tascel.decode.stop import Detokenizer
-from tascel.errors import RequestError, TascelError
+from tascel.errors import RequestError
 from tascel.types import Chunk, Completion, Request
 
 #: A request waits for another to read its prompt if that saves this share of its own.
@@ -26,7 +26,7 @@ class Event:
     request: Request
     chunks: tuple[Chunk, ...]
     completion: Completion | None = None
-    error: TascelError | None = None
+    error: Exception | None = None
 
 
 class Scheduler:
@@ -42,7 +42,7 @@ class Scheduler:
         loop: Loop,
         detokenizer: Callable[[], Detokenizer],
         rows: int = 16,
-        piece: int = 512,
+        piece: int = PIECE,
     ) -> None:
         if rows < 1 or piece < 1:
             raise RequestError(f"{rows} rows, pieces of {piece} tokens", "Give at least one each")
@@ -107,12 +107,18 @@ class Scheduler:
         while self._waiting and len(self._running) < self._rows:
             request = self._waiting[0]
             size = len(request.prompt) + longest_answer(engine, request)
-            if self._being_read(request) or not engine.fits(size):
+            fits = engine.fits(size)
+            if self._being_read(request) or (not fits and self._running):
                 break
             self._waiting.popleft()
             try:
+                if not fits:  # and never will: nobody is left to make room
+                    raise RequestError(
+                        f"{request.id}: the cache has no room for {size} tokens",
+                        "Ask for fewer tokens, or give the cache more",
+                    )
                 self._running.append(self._loop.start(request, self._detokenizer()))
-            except TascelError as error:
+            except Exception as error:  # whatever it is, it is this request's alone
                 refused.append(Event(request, (), error=error))
         return refused
 

@@ -71,8 +71,8 @@ def afford(proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]) 
     yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
     taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
     owner = np.repeat(np.arange(len(proposals)), [len(proposal) for proposal in proposals])
-    counts = np.bincount(owner[taken], minlength=len(proposals))
+    counts: list[int] = np.bincount(owner[taken], minlength=len(proposals)).tolist()
     return [
         select(proposal, np.arange(count))
-        for proposal, count in zip(proposals, counts.tolist(), strict=True)
+        for proposal, count in zip(proposals, counts, strict=True)
     ]

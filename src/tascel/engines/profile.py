@@ -29,7 +29,7 @@ ROUNDS = 15
 #: Rows of a batch, tokens of each of them, and how often each is measured.
 BATCHES = (4, 8, 16)
 BATCH_WIDTHS = (1, 2, 4, 8, 16)
-BATCH_ROUNDS = 3
+BATCH_ROUNDS = 5
 #: Tokens in a row's cache while measuring: a short prompt's worth, or half of a small context
 #: or cache.
 CONTEXT = 96
@@ -79,13 +79,16 @@ def price_of(
 ) -> Price:
     """The price for `setting`: from its file, else measured now (seconds) and written there.
 
-    Where it cannot be written it still holds, and a warning says so.
+    Where it cannot be written it still holds, and a warning says so. It is not kept where the cache
+    has no room for all the batches.
     """
     if not anew:
         known = _read(setting.file)
         if known is not None:
             return Price.from_rows(known)
     points = measure_all(engine, progress)
+    if len(points) <= len(BATCHES):  # this cache is too small for some; another one may not be
+        return Price.from_rows(points)
     content = {"setting": asdict(setting), "context": _context(engine), "ms": points}
     try:
         with whole_file(setting.file) as file:

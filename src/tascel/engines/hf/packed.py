@@ -33,8 +33,8 @@ class PackedRow:
 class Packed:
     """The engine's rows where the model's attention can be ours.
 
-    Rows lie in a slab of `tokens`, or more only while a wide tree stands at the end of a full one.
-    With `prefixes`, at most a quarter of that keeps what closed rows have read.
+    Rows lie in a slab of `tokens`; none may be fed beyond the size it was opened with. With
+    `prefixes`, at most a quarter of that keeps what closed rows have read.
     """
 
     def __init__(
@@ -139,13 +139,7 @@ class Packed:
             # The cached keys are turned for short texts: read everything again, as `generate` does.
             # If that fails, half of them are not, and nothing is left to share.
             lead, past, row.tokens = row.tokens + lead, 0, []
-        size = past + len(lead) + len(proposal)
-        if size > row.block.length:
-            self._prefixes.give_up(size)
-            longer = self._slab.take(size)
-            self._slab.copy(row.block, longer, past)
-            self._slab.free(row.block)
-            row.block = longer
+        assert past + len(lead) + len(proposal) <= row.block.length
         return Feed(row.block, past, lead, proposal)
 
     def _pass(self, feeds: list[Feed]) -> list[HfVerdict]:

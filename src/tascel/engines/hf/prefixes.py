@@ -40,7 +40,13 @@ class Prefixes:
         new = np.array(tokens, np.int32)
         covered = next((t for t in self._texts if common(t.tokens, new) == len(new)), None)
         length = length_for(max(1, len(new)))
-        if covered is not None or len(new) < SHORTEST_SHARED or length > self._budget:
+        moves = length < block.length
+        if (
+            covered is not None
+            or len(new) < SHORTEST_SHARED
+            or length > self._budget
+            or (moves and not self._slab.room(length, self.blocks))
+        ):
             self._slab.free(block)
             if covered is not None:
                 self._touch(covered)
@@ -49,7 +55,7 @@ class Prefixes:
             self._drop(text)
         while sum(kept.length for kept in self.blocks) + length > self._budget:
             self._drop(self._texts[0])
-        if length < block.length and self._slab.room(length):
+        if moves and self._slab.room(length):
             shorter = self._slab.take(length)
             self._slab.copy(block, shorter, len(new))
             self._slab.free(block)

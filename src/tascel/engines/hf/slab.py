@@ -52,13 +52,15 @@ class Slab:
         return self._place(length_for(size), without) + length_for(size) <= self.tokens
 
     def take(self, size: int) -> Block:
-        """The first free block for `size` tokens; beyond the budget if there is none within."""
+        """The first free block for `size` tokens; there must be `room` for one."""
         length = length_for(size)
         block = Block(self._place(length), length)
         self._taken[block.start] = block
         if block.end > self._reach:
-            within = min(max(block.end, 2 * self._reach), self.tokens)
-            self._stretch(max(block.end, within))
+            self._stretch(min(max(block.end, 2 * self._reach), self.tokens))
+        for layer in self._layers.values():
+            for whole in (layer.keys, layer.values):  # what was left there may be no number
+                whole[block.start : block.end] = 0
         return block
 
     def free(self, block: Block) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+from tascel.decode.engine import not_numbers
 
 
 class Logits:
@@ -14,21 +14,28 @@ class Logits:
 
     def __init__(self, logits: torch.Tensor) -> None:
         self._logits = logits
-        self._best: list[int] | None = None
+        self._best: list[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self._logits)
 
     @property
-    def best(self) -> list[int]:
-        """The highest logit by row; computed for all of them at once on first use."""
+    def best(self) -> list[int | None]:
+        """The highest logit by row, None if there are no numbers; computed for all of them at once
+        on first use."""
         if self._best is None:
-            best = (
-                self._logits.float().numpy().argmax(-1)  # ten times torch's speed on CPUs
-                if self._logits.device.type == "cpu"
-                else self._logits.argmax(-1)
-            )
-            self._best = cast(list[int], best.tolist())  # pyright: ignore[reportUnknownMemberType]
+            if self._logits.device.type == "cpu":
+                values = self._logits.float().numpy()
+                best = values.argmax(-1)  # ten times torch's speed on CPUs
+                highest = np.take_along_axis(values, best[:, None], -1)[:, 0]
+            else:
+                top = self._logits.max(-1)
+                best, highest = top.indices.cpu().numpy(), top.values.float().cpu().numpy()
+            # Of a row that holds something that is no number, argmax finds that.
+            ids: list[int] = best.tolist()
+            self._best = [
+                None if lost else id_ for id_, lost in zip(ids, np.isnan(highest), strict=True)
+            ]
         return self._best
 
     def at(self, index: int) -> NDArray[np.float32]:
@@ -46,8 +53,15 @@ class HfVerdict:
         self._root = root
 
     def argmax(self, node: int) -> int:
-        """The id with the highest raw logit after `node`; the lowest id among equals."""
-        return self._logits.best[self._root + node + 1]
+        """The id with the highest raw logit after `node`; the lowest id among equals.
+
+        Raises:
+            ModelError: the logits are not numbers.
+        """
+        best = self._logits.best[self._root + node + 1]
+        if best is None:
+            raise not_numbers()
+        return best
 
     def logits(self, node: int) -> NDArray[np.float32]:
         """f32[V], a copy."""
