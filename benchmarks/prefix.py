@@ -1,5 +1,6 @@
 """What keeping a prompt's beginning saves, one request at a time: seconds to the first token and in
-all, each prompt read whole and then with what earlier prompts left in the cache.
+all, each prompt read whole and then with what earlier prompts left in the cache. All prompts begin
+with the same system turn.
 
 python benchmarks/prefix.py BUNDLE TRACES --model M [--adapter A] [--limit 40] [--json F]
 """
@@ -8,11 +9,21 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from statistics import median
 
 from tascel.bench.prompts import prompts, requests
 from tascel.decode.loop import complete
 from tascel.runner import load
+
+SYSTEM = """You are the voice assistant of a smart home. Turn each command into one JSON object with the
+keys "intent" and, if the command names anything, "slots". Known intents are: turning devices on and
+off, dimming and colouring lights, opening, closing and setting covers, locking and unlocking doors,
+reading and setting thermostats, asking for the state of a device or a sensor, timers that can be
+started, paused, extended and cancelled, adding to and completing items of lists, playing, pausing and
+skipping media, setting volumes, vacuuming, weather, dates and the time. Slots are the device's name,
+the area, the floor, the domain, the device class, and values as the command gives them. Do not explain
+anything and do not add slots that the command does not name."""
 
 
 def main() -> None:
@@ -26,7 +37,10 @@ def main() -> None:
     parser.add_argument("--json")
     args = parser.parse_args()
     runner = load(args.bundle, model=args.model, adapter=args.adapter, dtype=args.dtype)
-    asked = [r for _, r in requests(runner, prompts(args.traces, "test", args.limit))]
+    system = {"role": "system", "content": SYSTEM}
+    traces = prompts(args.traces, "test", args.limit)
+    led = (replace(trace, messages=(system, *trace.messages)) for trace in traces)
+    asked = [r for _, r in requests(runner, led, max_tokens=64)]
     runs = {"read whole": [], "kept": []}
     for request in asked:
         for name, answers in runs.items():
