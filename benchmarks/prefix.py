@@ -16,14 +16,14 @@ from tascel.bench.prompts import prompts, requests
 from tascel.decode.loop import complete
 from tascel.runner import load
 
-SYSTEM = """You are the voice assistant of a smart home. Turn each command into one JSON object with the
-keys "intent" and, if the command names anything, "slots". Known intents are: turning devices on and
-off, dimming and colouring lights, opening, closing and setting covers, locking and unlocking doors,
-reading and setting thermostats, asking for the state of a device or a sensor, timers that can be
-started, paused, extended and cancelled, adding to and completing items of lists, playing, pausing and
-skipping media, setting volumes, vacuuming, weather, dates and the time. Slots are the device's name,
-the area, the floor, the domain, the device class, and values as the command gives them. Do not explain
-anything and do not add slots that the command does not name."""
+SYSTEM = """You are the voice assistant of a smart home. Turn each command into one JSON object
+with the keys "intent" and, if the command names anything, "slots". Known intents are: turning
+devices on and off, dimming and colouring lights, opening, closing and setting covers, locking and
+unlocking doors, reading and setting thermostats, asking for the state of a device or a sensor,
+timers that can be started, paused, extended and cancelled, adding to and completing items of lists,
+playing, pausing and skipping media, setting volumes, vacuuming, weather, dates and the time. Slots
+are the device's name, the area, the floor, the domain, the device class, and values as the command
+gives them. Do not explain anything and do not add slots that the command does not name."""
 
 
 def main() -> None:
