@@ -45,7 +45,7 @@ bench: install
 	-$(VERIFY) --limit 200 --dtype bfloat16 --json results/home_assistant_verify_bf16.json
 	$(BIN)/python benchmarks/accuracy.py --json results/home_assistant_accuracy.json
 	$(BIN)/python benchmarks/random_draft.py --json results/random_draft.json
-	for rows in 8 16; do $(BIN)/tascel bench build/home_assistant $(TRACES) $(MODEL) --dtype bfloat16 --limit 64 \
+	for rows in 8 16; do $(BIN)/tascel bench build/home_assistant $(TRACES) $(MODEL) --dtype bfloat16 --limit 48 \
 		--rows $$rows --json results/home_assistant_batch_$$rows.json; done
 	$(BIN)/tascel bench build/home_assistant $(TRACES) $(MODEL) --dtype bfloat16 --limit 500 --rows 16 \
 		--repeats 1 --json results/home_assistant_batch_500.json

@@ -60,7 +60,13 @@ def test_links_lead_somewhere():
 
 
 @pytest.mark.parametrize(
-    ("page", "which"), [("README.md", ()), ("README.md", ("replay",)), ("docs/draft.md", ("all",))]
+    ("page", "which"),
+    [
+        ("README.md", ()),
+        ("README.md", ("batches",)),
+        ("README.md", ("replay",)),
+        ("docs/draft.md", ("all",)),
+    ],
 )
 def test_pages_show_what_was_measured(page, which):
     root = DOCS.parent
