@@ -22,6 +22,13 @@ def not_numbers() -> ModelError:
     )
 
 
+def common(one: Ids, other: Ids) -> int:
+    """How many first tokens two texts share."""
+    least = min(len(one), len(other))
+    differ = np.flatnonzero(one[:least] != other[:least])
+    return int(differ[0]) if len(differ) else least
+
+
 class Verdict(Protocol):
     """The model's answer to one row of a pass.
 

@@ -6,9 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from tascel.decode.answer import Answer, longest_answer
+from tascel.decode.engine import common
 from tascel.decode.loop import PIECE, Loop
 from tascel.decode.stop import Detokenizer
 from tascel.errors import RequestError
@@ -127,7 +126,7 @@ class Scheduler:
         shared."""
         worth = WORTH_WAITING * len(request.prompt)
         return any(
-            _common(answer.request.prompt, request.prompt) - answer.read_tokens >= worth
+            common(answer.request.prompt, request.prompt) - answer.read_tokens >= worth
             for answer in self._running
             if len(answer.unread)
         )
@@ -149,10 +148,3 @@ class Scheduler:
     def _close(self, answer: Answer) -> None:
         self._running.remove(answer)
         answer.close(self._loop.engine)
-
-
-def _common(one: np.ndarray, other: np.ndarray) -> int:
-    """Length of the longest common beginning."""
-    length = min(len(one), len(other))
-    differ = np.flatnonzero(one[:length] != other[:length])
-    return int(differ[0]) if len(differ) else length

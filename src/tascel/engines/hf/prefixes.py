@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tascel.decode.engine import common
 from tascel.engines.hf.slab import Block, Slab, length_for
 from tascel.types import Ids
 
@@ -96,10 +97,3 @@ class Prefixes:
     def _drop(self, text: Text) -> None:
         self._texts.remove(text)
         self._slab.free(text.block)
-
-
-def common(one: Ids, other: Ids) -> int:
-    """How many first tokens are equal."""
-    least = min(len(one), len(other))
-    differ = np.flatnonzero(one[:least] != other[:least])
-    return int(differ[0]) if len(differ) else least
