@@ -64,6 +64,15 @@ def test_sampled_answers_are_equal_in_float32(runner, requests):
     assert report.offered > 0
 
 
+def test_a_batch_answers_as_its_rows_do_alone(runner, requests):
+    assert runner.engine.packed
+    alone = {r.id: complete(runner.run(r, plain=True)).tokens for r in requests[:8]}
+    events = list(runner.run_many(requests[:8], rows=5))
+    done = {e.request.id: e.completion for e in events if e.completion is not None}
+    assert {id_: completion.tokens for id_, completion in done.items()} == alone
+    assert sum(sum(c.stats.accepted.values()) for c in done.values()) > 100
+
+
 def test_a_random_draft_changes_nothing(runner, requests, oracle_draft):
     for request in requests[:3]:
         plain = complete(runner.run(request, plain=True))

@@ -225,7 +225,7 @@ def test_chains_only(tascel, bundle, traces, tmp_path):
 
 def test_a_price_file_is_read_and_named(tascel, bundle, traces, tmp_path):
     prices = tmp_path / "prices.json"
-    prices.write_text(json.dumps({"ms": {"1": 10.0, "2": 1000.0}}))
+    prices.write_text(json.dumps({"ms": {"1": {"1": 10.0, "2": 1000.0}}}))
     content, _ = replayed(tascel, tmp_path, bundle, traces, "--price", prices, "--limit", 3)
     assert content["price_file"] == "prices.json"
     assert content["step_ms"] == 10

@@ -204,7 +204,7 @@ class TestInTheLoop:
         self.answer(engine, codec.stream, request, draft)
         offered = [len(tree) for tree in engine.passes]
         free = fake_engine(VOCAB)
-        self.answer(free, codec.stream, Request("r", PROMPT, max_tokens=9), wild)
+        self.answer(free, codec.stream, Request("r", PROMPT, max_tokens=30), wild)
         assert sum(offered) < 5 * len(offered)
         assert max(len(tree) for tree in free.passes) > 10
 
