@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from tascel.detokenizer import Detokenizer
 from tascel.errors import ModelError, RequestError, TraceError
 from tascel.types import Ids, Message, Trace
 
@@ -24,7 +25,6 @@ from tascel.types import Ids, Message, Trace
 _PROBE = (
     "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
 )
-_REPLACEMENT = "\ufffd"
 #: Answers tokenised together.
 _BATCH = 256
 
@@ -213,41 +213,6 @@ class Codec:
 
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
-
-
-class Detokenizer:
-    """Turns one answer's ids into text as they come; holds back characters not yet complete.
-
-    Decodes a short window of ids each time, since some tokenizers write a token differently at the
-    start of a text.
-    """
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._window: list[int] = []
-        self._known = 0
-        self._shown = ""
-
-    def push(self, token: int) -> str:
-        """The text that became certain with `token`; empty while a character is open."""
-        self._window.append(token)
-        text = self._text()
-        if text.endswith(_REPLACEMENT) or len(text) <= len(self._shown):
-            return ""
-        new = text[len(self._shown) :]
-        self._window = self._window[self._known :]
-        self._known = len(self._window)
-        self._shown = self._text()
-        return new
-
-    def flush(self) -> str:
-        """What is still held back, broken characters as U+FFFD."""
-        new = self._text()[len(self._shown) :]
-        self._window, self._known, self._shown = [], 0, ""
-        return new
-
-    def _text(self) -> str:
-        return self._tokenizer.decode(self._window, skip_special_tokens=True)
 
 
 def _whole(text: str) -> str:

@@ -100,36 +100,32 @@ def plain_table(title: str, heads: Sequence[str]) -> Table:
 def rows_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """A benchmark's rows for reading, 80 columns wide at most."""
     heads = ("tok/s", "speed-up", "total", "95 %", "per pass", "drafted", "same")
-    table = plain_table(title, heads)
-    for row in rows:
-        low, high = row["interval"]
-        table.add_row(
-            row["name"],
-            f"{row['tokens_per_second']:.1f}",
-            f"{row['speedup']:.2f}×",
-            f"{row['speedup_total']:.2f}×",
-            f"{low:.2f}–{high:.2f}",
-            f"{row['tokens_per_step']:.2f}",
-            f"{row['drafted_share']:.0%}",
-            "yes" if row["identical"] else f"no ({row['mismatches']})",
-        )
-    return table
+    return _compared(rows, title, heads)
 
 
 def batches_table(rows: Sequence[Mapping[str, Any]], title: str) -> Table:
     """Whole runs over batches for reading."""
-    table = plain_table(title, ("tok/s", "speed-up", "least–most", "passes", "drafted", "same"))
+    heads = ("tok/s", "speed-up", "least–most", "passes", "drafted", "same")
+    return _compared(rows, title, heads)
+
+
+_CELLS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "tok/s": lambda row: f"{row['tokens_per_second']:.1f}",
+    "speed-up": lambda row: f"{row['speedup']:.2f}×",
+    "total": lambda row: f"{row['speedup_total']:.2f}×",
+    "95 %": lambda row: "{:.2f}–{:.2f}".format(*row["interval"]),
+    "least–most": lambda row: "{:.2f}–{:.2f}".format(*row["interval"]),
+    "per pass": lambda row: f"{row['tokens_per_step']:.2f}",
+    "passes": lambda row: str(row["passes"] or ""),
+    "drafted": lambda row: f"{row['drafted_share']:.0%}",
+    "same": lambda row: "yes" if row["identical"] else f"no ({row['mismatches']})",
+}
+
+
+def _compared(rows: Sequence[Mapping[str, Any]], title: str, heads: Sequence[str]) -> Table:
+    table = plain_table(title, heads)
     for row in rows:
-        low, high = row["interval"]
-        table.add_row(
-            row["name"],
-            f"{row['tokens_per_second']:.1f}",
-            f"{row['speedup']:.2f}×",
-            f"{low:.2f}–{high:.2f}",
-            str(row["passes"] or ""),
-            f"{row['drafted_share']:.0%}",
-            "yes" if row["identical"] else f"no ({row['mismatches']})",
-        )
+        table.add_row(row["name"], *(_CELLS[head](row) for head in heads))
     return table
 
 

@@ -81,7 +81,8 @@ class Loop:
         started = perf_counter()
         pieces = pieces or [len(answer.unread) for answer in answers]
         turns = [
-            _Turn(answer, answer.lead(piece)) for answer, piece in zip(answers, pieces, strict=True)
+            _Turn.of(answer, piece, self.engine)
+            for answer, piece in zip(answers, pieces, strict=True)
         ]
         self._propose(turns)
         verdicts = self.engine.check(
@@ -101,32 +102,30 @@ class Loop:
 
     def _propose(self, turns: Sequence[_Turn]) -> None:
         """Fill in what this pass checks."""
-        rooms = {id(turn): turn.answer.room(self.engine) for turn in turns if not turn.reading}
-        able = [turn for turn in turns if rooms.get(id(turn), 0) > 0]
+        able = [turn for turn in turns if turn.room > 0]
         if not self.engine.drafts or not able:
             return
-        pending, sure = sum(len(turn.lead) for turn in turns), max(1, len(rooms))
-        drafts = self._drafts(able, [rooms[id(turn)] for turn in able], pending)
-        for turn, drafted in zip(able, drafts, strict=True):
-            room = rooms[id(turn)]
-            united = self._unite(turn, drafted, room)
+        pending = sum(len(turn.lead) for turn in turns)
+        sure = sum(not turn.reading for turn in turns)
+        for turn, drafted in zip(able, self._drafts(able, pending), strict=True):
+            united = self._unite(turn, drafted)
             # No more nodes than tokens may still be written: a row never outgrows its size.
-            turn.offered = select(united, np.arange(min(len(united), room + 1)))
+            turn.offered = select(united, np.arange(min(len(united), turn.room + 1)))
         if len(turns) > 1 or turns[0].answer.guided:
             # A lone draft was grown at this very price; anything else is weighed together.
             most = min(WIDEST, sum(len(turn.offered) for turn in able))
             cost = self.price.curve(pending, most, sure)
-            for turn, offered in zip(
-                able, afford([turn.offered for turn in able], sure, cost), strict=True
-            ):
+            afforded = afford([turn.offered for turn in able], sure, cost)
+            for turn, offered in zip(able, afforded, strict=True):
                 turn.offered = offered
 
-    def _drafts(self, turns: Sequence[_Turn], rooms: Sequence[int], pending: int) -> list[Proposal]:
+    def _drafts(self, turns: Sequence[_Turn], pending: int) -> list[Proposal]:
         """What the draft proposes by turn; nothing while the breaker rests it."""
         draft = self.draft
         if draft is None or (self.breaker is not None and not self.breaker.allows()):
             return [Proposal.nothing() for _ in turns]
         sessions = [cast(Session, turn.answer.session) for turn in turns]
+        rooms = [turn.room for turn in turns]
         if len(turns) > 1 and isinstance(draft, BatchDraft):
             return draft.propose_many(sessions, rooms, self.price, pending)
         return [
@@ -134,9 +133,9 @@ class Loop:
             for session, room in zip(sessions, rooms, strict=True)
         ]
 
-    def _unite(self, turn: _Turn, drafted: Proposal, room: int) -> Proposal:
+    def _unite(self, turn: _Turn, drafted: Proposal) -> Proposal:
         """One proposal of all sources: the prediction, what the grammar forces, and the draft."""
-        answer, engine = turn.answer, self.engine
+        answer, engine, room = turn.answer, self.engine, turn.room
         trees = engine.trees and len(turn.lead) <= LONGEST_MASKED_PROMPT
         if not answer.guided:
             return trim(drafted, room, engine.vocab_size, trees)
@@ -161,23 +160,29 @@ class Loop:
             taken = [turn.offered.source[turn.path] for turn in turns]
             accepted = sum(np.count_nonzero(source <= _DRAFT) for source in taken)
             pending = sum(len(turn.lead) for turn in turns)
-            rows = max(1, sum(not turn.reading for turn in turns))
+            rows = sum(not turn.reading for turn in turns)
             self.breaker.record(int(offered), int(accepted), pending, rows)
 
 
 @dataclass(slots=True)
 class _Turn:
-    """An answer in one pass: what it reads, what is checked behind that, what comes of it."""
+    """An answer in one pass: what it reads, whether there is more to read, how deep a draft behind
+    that may go, what is checked, and what comes of it."""
 
     answer: Answer
     lead: Ids
-    reading: bool = False
+    reading: bool
+    room: int
     offered: Proposal = field(default_factory=Proposal.nothing)
     chunks: list[Chunk] = field(default_factory=list[Chunk])
     path: list[int] = field(default_factory=list[int])
 
-    def __post_init__(self) -> None:
-        self.reading = len(self.lead) < len(self.answer.unread)
+    @staticmethod
+    def of(answer: Answer, piece: int, engine: Engine) -> _Turn:
+        """The answer's turn, in which it reads at most `piece` more tokens of its prompt."""
+        lead = answer.lead(piece)
+        reading = len(lead) < len(answer.unread)
+        return _Turn(answer, lead, reading, room=0 if reading else answer.room(engine))
 
     def settle(self, seconds: float) -> None:
         """Book the pass."""

@@ -22,6 +22,7 @@ from transformers.masking_utils import AttentionMaskInterface, causal_mask_funct
 
 from tascel.engines.hf.plan import Part, Plan
 from tascel.engines.hf.slab import Slab
+from tascel.errors import ModelError
 
 NAME = "tascel"
 
@@ -56,8 +57,9 @@ class PackedCache(Cache):
         return query_length, 0
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
-        """Refused: rows have many lengths, so a family that needs one cannot be packed."""
-        raise NotImplementedError
+        """Refused: rows have many lengths. The self-check meets this error in a family that needs
+        one, and runs it row by row."""
+        raise ModelError("the rows of a packed pass have many lengths", "Run them one by one")
 
 
 class Masks:
