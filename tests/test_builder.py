@@ -125,7 +125,7 @@ def test_a_foreign_folder_is_refused_before_any_work(toy_folder, tmp_path):
 def test_empty_and_one_token_outputs_are_learned(toy_folder, tmp_path):
     bundle = build([trace("a", ""), trace("b", "x")], toy_folder, tmp_path / "b")
     assert bundle.manifest.counts["tokens"] == 3
-    assert len(bundle.draft().open(Request("r", np.array([5], np.int32))).matches)
+    assert len(bundle.draft().open(Request("r", np.array([5], np.int32))).state.matches)
 
 
 def test_own_outputs_replace_references_and_survive_an_interruption(

@@ -15,7 +15,8 @@ from tascel import bundle as bundles
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
-from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
+from tascel.draft.reader import Reader
 from tascel.errors import ModelError, RequestError, TascelError, TraceError
 from tascel.store.folder import refuse_foreign, write_folder
 from tascel.store.manifest import Manifest, public_command
@@ -56,23 +57,32 @@ class BuildConfig:
     seed: int = 0
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A trace as ids: the `serial`-th of the stream."""
+
+    serial: int
+    prompt: Ids
+    output: Ids
+
+
 class Thinned:
-    """Every n-th of a stream of outputs, so few that their weights stay within `cap`."""
+    """Every n-th of a stream of traces, so few that their outputs' weights stay within `cap`."""
 
     def __init__(self, cap: int) -> None:
-        self.kept: list[tuple[int, Ids, int]] = []
+        self.kept: list[Kept] = []
         self._cap, self._size, self._stride = cap, 0, 1
 
-    def add(self, serial: int, output: Ids, prompt: int) -> None:
-        """Take or leave the stream's next output; `prompt` tells its prompt from others."""
-        if serial % self._stride:
+    def add(self, trace: Kept) -> None:
+        """Take or leave the stream's next trace."""
+        if trace.serial % self._stride:
             return
-        self.kept.append((serial, output, prompt))
-        self._size += len(output) + 1
+        self.kept.append(trace)
+        self._size += len(trace.output) + 1
         while self._size > self._cap and len(self.kept) > 1:
             self._stride *= 2
-            self.kept = [kept for kept in self.kept if kept[0] % self._stride == 0]
-            self._size = sum(len(output) + 1 for _, output, _ in self.kept)
+            self.kept = [kept for kept in self.kept if kept.serial % self._stride == 0]
+            self._size = sum(len(kept.output) + 1 for kept in self.kept)
 
 
 def build(
@@ -106,14 +116,11 @@ def build(
         traces = read_traces(traces)
     thinned, sample, counts = _read(traces, codec, config, progress)
     own = _own_outputs(sample, codec, model, adapter, out, config, progress)
-    outputs = [own.get(serial, output) for serial, output, _ in thinned.kept]
-    distinct = {
-        (output.tobytes(), prompt): output
-        for output, (_, _, prompt) in zip(outputs, thinned.kept, strict=True)
-    }
-    progress("indexing", 0, None)
-    corpus = Corpus.of(outputs)
-    trust = _learn_trust(sample, own, progress)
+    outputs = [own.get(trace.serial, trace.output) for trace in thinned.kept]
+    prompts = [trace.prompt for trace in thinned.kept]
+    reader = Reader(codec.tokenizer)
+    knowledge = _know(reader, prompts, outputs, codec.vocab_size, progress)
+    trust = _learn_trust(reader, sample, own, codec.vocab_size, progress)
     counts |= {
         "outputs": len(outputs),
         "distinct_outputs": len({output.tobytes() for output in outputs}),
@@ -124,9 +131,9 @@ def build(
     weights = _weights(model, adapter)
 
     def fill(folder: Path) -> Manifest:
-        quotable = [*distinct.values()] if config.text else []
+        quotable = [*_distinct(prompts, outputs)] if config.text else []
         summary = summarise(codec, quotable, counts, str(model))
-        bundles.fill(folder, codec, corpus, trust, summary)
+        bundles.fill(folder, codec, knowledge, trust, summary)
         return Manifest(
             model=public_command([str(model)])[0],
             weights=weights,
@@ -148,20 +155,24 @@ def of_split(traces: Iterable[Trace], split: str) -> Iterator[Trace]:
     return (trace for trace in traces if trace.split in (None, split))
 
 
+def _distinct(prompts: Sequence[Ids], outputs: Sequence[Ids]) -> Iterable[Ids]:
+    """The outputs of distinct traces."""
+    pairs = zip(prompts, outputs, strict=True)
+    return {(prompt.tobytes(), output.tobytes()): output for prompt, output in pairs}.values()
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Sampled:
     """A trace that trust is learned on or that the model may answer itself."""
 
-    serial: int
     trace: Trace
-    prompt: Ids
-    output: Ids
+    kept: Kept
 
 
 def _read(
     traces: Iterable[Trace], codec: Codec, config: BuildConfig, progress: Progress
 ) -> tuple[Thinned, list[Sampled], dict[str, int]]:
-    """One pass over the stream: outputs for the index, and a uniform sample of whole traces.
+    """One pass over the stream: what is learned from, and a uniform sample of whole traces.
 
     What the chat template refuses is left out and counted.
     """
@@ -170,14 +181,16 @@ def _read(
     thinned, sample, seen = Thinned(config.corpus_tokens), list[Sampled](), 0
     refused: list[TascelError] = []
     for trace, output in codec.answers(of_split(traces, "train"), refused.append):
-        thinned.add(seen, output, hash(trace.prompt_text))
+        try:
+            prompt = codec.prompt(trace.messages, trace.tools)
+        except RequestError as error:
+            refused.append(error)
+            continue
+        kept = Kept(seen, prompt, output)
+        thinned.add(kept)
         place = seen if seen < size else rng.randrange(seen + 1)
         if place < size:
-            try:
-                prompt = codec.prompt(trace.messages, trace.tools)
-                sample[place : place + 1] = [Sampled(seen, trace, prompt, output)]
-            except RequestError as error:
-                refused.append(error)
+            sample[place : place + 1] = [Sampled(trace, kept)]
         seen += 1
         progress("reading traces", seen, None)
     if refused and not sample:
@@ -190,17 +203,37 @@ def _read(
     return thinned, sample, {"traces": seen, "refused": len(refused)}
 
 
-def _learn_trust(sample: list[Sampled], own: dict[int, Ids], progress: Progress) -> trusts.Trust:
-    outputs = [own.get(s.serial, s.output) for s in sample]
+def _know(
+    reader: Reader,
+    prompts: Sequence[Ids],
+    outputs: Sequence[Ids],
+    vocab_size: int,
+    progress: Progress,
+) -> Knowledge:
+    progress("indexing", 0, None)
+    words = reader.all_words(prompts)
+    return Knowledge.of(outputs, words, [reader.about(p) for p in prompts], vocab_size)
+
+
+def _learn_trust(
+    reader: Reader,
+    sample: list[Sampled],
+    own: dict[int, Ids],
+    vocab_size: int,
+    progress: Progress,
+) -> trusts.Trust:
+    outputs = [own.get(s.kept.serial, s.kept.output) for s in sample]
     enough = int(np.searchsorted(np.cumsum([*map(len, outputs)]), TRUST_TOKENS)) + 1
     sample, outputs = sample[:enough], outputs[:enough]
     ways = held_out_ways([s.trace for s in sample])
-    prompts = [s.prompt for s in sample]
+    prompts = [s.kept.prompt for s in sample]
 
     def report(done: int) -> None:
         progress("learning trust", done, len(ways) * len(sample))
 
-    return trusts.learn(outputs, prompts, [folds(way, FOLDS) for way in ways], report)
+    words, about = [reader.words(p) for p in prompts], [reader.about(p) for p in prompts]
+    in_folds = [folds(way, FOLDS) for way in ways]
+    return trusts.learn(outputs, prompts, words, about, in_folds, vocab_size, report)
 
 
 def _own_outputs(
@@ -218,7 +251,7 @@ def _own_outputs(
     from tascel.engines.hf.load import load_model
 
     chosen = random.Random(config.seed).sample(sample, min(config.own_outputs, len(sample)))
-    prompts = [s.prompt for s in chosen]
+    prompts = [s.kept.prompt for s in chosen]
     setting = f"{_weights(model, adapter)} {config.max_tokens}".encode()
     keys = [hashlib.sha256(setting + prompt.tobytes()).hexdigest() for prompt in prompts]
     journal = _journal(out)
@@ -241,7 +274,7 @@ def _own_outputs(
                 file.write("\n" + json.dumps({"key": keys[missing[i]], "ids": ids.tolist()}))
                 file.flush()
                 progress("answering", done, len(keys))
-    own = {s.serial: known[key] for s, key in zip(chosen, keys, strict=True)}
+    own = {s.kept.serial: known[key] for s, key in zip(chosen, keys, strict=True)}
     return {serial: ids for serial, ids in own.items() if len(ids)}  # prompts that had no room
 
 

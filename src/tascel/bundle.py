@@ -5,20 +5,26 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
 
 from tascel.codec import Codec
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels import mixing
+from tascel.draft.kernels import copying, evidence
+from tascel.draft.knowledge import Knowledge
+from tascel.draft.neighbours import Neighbours
 from tascel.draft.ngram import DraftConfig, NgramDraft
+from tascel.draft.reader import Reader
 from tascel.draft.trust import Trust
 from tascel.errors import BundleError
 from tascel.store.folder import map_array, open_folder
 from tascel.store.manifest import Manifest
 
 TOKENIZER = "tokenizer"
-SEGMENT = "segment-000"
+SEGMENT = "all"
 TRUST = "trust.npy"
 SUMMARY = "SUMMARY.md"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
@@ -33,7 +39,7 @@ class Bundle:
 
     path: Path
     manifest: Manifest
-    corpus: Corpus
+    knowledge: Knowledge
     trust: Trust
     given: Codec | None = None
 
@@ -63,12 +69,13 @@ class Bundle:
         if manifest.segments != (SEGMENT,):
             raise BundleError(f"{path}: has segments {manifest.segments}", _REBUILD)
         folder = path / SEGMENT
-        text = map_array(folder / "text.npy", np.int32)
-        array = map_array(folder / "array.npy", np.int32)
-        # the kernels note positions as i32
-        if text.ndim != 1 or text.shape != array.shape or len(text) >= 2**31:
-            raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
-        return Bundle(path, manifest, Corpus(text, array), _read_trust(path / TRUST), codec)
+        knowledge = read_knowledge(folder, manifest.vocab_size)
+        return Bundle(path, manifest, knowledge, _read_trust(folder / TRUST), codec)
+
+    @property
+    def corpus(self) -> Corpus:
+        """All outputs that were learned."""
+        return self.knowledge.corpus
 
     @cached_property
     def codec(self) -> Codec:
@@ -86,26 +93,83 @@ class Bundle:
             )
         return codec
 
+    @cached_property
+    def reader(self) -> Reader:
+        """Reads prompts with the codec's tokenizer, or with the bundle's copy of it."""
+        if self.given is not None:
+            return Reader(self.given.tokenizer)
+        try:
+            return Reader(Tokenizer.from_file(str(self.path / TOKENIZER / "tokenizer.json")))
+        except Exception as reason:  # tokenizers raises bare Exceptions
+            raise BundleError(f"{self.path}: has no tokenizer.json ({reason})", _REBUILD) from None
+
     def draft(self, config: DraftConfig | None = None) -> NgramDraft:
         """The draft for requests of this task, kernels compiled."""
-        manifest = self.manifest
-        draft = NgramDraft(self.corpus, self.trust, manifest.eos_ids, manifest.vocab_size, config)
+        draft = NgramDraft(self.knowledge, self.trust, self.reader, self.manifest.eos_ids, config)
         draft.warm()
         return draft
 
 
-def fill(folder: Path, codec: Codec, corpus: Corpus, trust: Trust, summary: str) -> None:
+def fill(folder: Path, codec: Codec, knowledge: Knowledge, trust: Trust, summary: str) -> None:
     """Write a bundle's files, all but the manifest, into an empty folder."""
     codec.save(folder / TOKENIZER)
     (folder / SEGMENT).mkdir()
-    np.save(folder / SEGMENT / "text.npy", corpus.text)
-    np.save(folder / SEGMENT / "array.npy", corpus.array)
-    np.save(folder / TRUST, trust)
+    write_knowledge(folder / SEGMENT, knowledge)
+    np.save(folder / SEGMENT / TRUST, trust)
     (folder / SUMMARY).write_text(summary, encoding="utf-8")
+
+
+def write_knowledge(folder: Path, knowledge: Knowledge) -> None:
+    """One array a file."""
+    for name, array in _arrays(knowledge).items():
+        np.save(folder / f"{name}.npy", array)
+
+
+def _arrays(known: Knowledge) -> dict[str, NDArray[Any]]:
+    neighbours = known.neighbours
+    return {
+        "text": known.corpus.text, "array": known.corpus.array,
+        "templates": known.templates.text, "templates-array": known.templates.array,
+        "places": known.places, "frozen": known.frozen, "pointer": known.pointer,
+        "features": neighbours.keys, "starts": neighbours.starts,
+        "traces": neighbours.traces, "norms": neighbours.norms,
+    }  # fmt: skip
+
+
+def read_knowledge(folder: Path, vocab_size: int) -> Knowledge:
+    """What `write_knowledge` wrote, mapped.
+
+    Raises:
+        BundleError: missing, damaged, or sizes that do not fit each other.
+    """
+
+    def read(name: str, dtype: type[Any] = np.int32) -> NDArray[Any]:
+        array = map_array(folder / f"{name}.npy", dtype)
+        # the kernels note positions as i32
+        if array.ndim != 1 or len(array) >= 2**31:
+            raise BundleError(f"{folder / name}.npy: has an impossible shape", _REBUILD)
+        return array
+
+    known = Knowledge(
+        Corpus(read("text"), read("array")),
+        Corpus(read("templates"), read("templates-array")),
+        read("places"),
+        read("frozen", np.uint8),
+        read("pointer", np.float32),
+        Neighbours(
+            read("features", np.uint32), read("starts"), read("traces"), read("norms", np.float32)
+        ),
+    )
+    for corpus in (known.corpus, known.templates):
+        if len(corpus.text) != len(corpus.array):
+            raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
+    if len(known.frozen) != vocab_size or len(known.pointer) != copying.POINTS:
+        raise BundleError(f"{folder}: was learned for another vocabulary or version", _REBUILD)
+    return known
 
 
 def _read_trust(path: Path) -> Trust:
     trust = np.array(map_array(path, np.float32), order="C")  # as the kernels are compiled for
-    if trust.shape != (2, mixing.CELLS) or not np.isfinite(trust).all():
+    if trust.shape != (2, evidence.CELLS) or not np.isfinite(trust).all():
         raise BundleError(f"{path}: holds no trust of this version", _REBUILD)
     return trust

@@ -16,7 +16,9 @@ Message = Mapping[str, Any]
 FinishReason = Literal["stop", "length"]
 
 #: Who put a token on the table: index = the `source` code of a proposal's node.
-SOURCES = ("model", "corpus", "context", "draft", "prediction", "grammar")
+SOURCES = (
+    "model", "corpus", "context", "draft", "prediction", "grammar", "neighbours", "slots",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

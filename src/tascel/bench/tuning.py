@@ -13,6 +13,7 @@ from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
 from tascel.bench.peers import GRIDS, Peers, Settings
 from tascel.bundle import Bundle
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
 from tascel.errors import TascelError, TraceError
 from tascel.traces.folds import folds, held_out_ways
 from tascel.types import Trace
@@ -55,7 +56,8 @@ def tune(
                 f"{len(pairs)} too few are here",
                 "Give a file that holds the training traces too, or leave out --tune",
             )
-        learned = replace(bundle, corpus=Corpus.of(rest), given=bundle.codec)
+        knowledge = Knowledge.only(Corpus.of(rest), bundle.manifest.vocab_size)
+        learned = replace(bundle, knowledge=knowledge, given=bundle.codec)
         trials.append((Peers(learned, chain=not rules.trees), asked))
     return {
         name: best(name, trials, rules, lambda n, of, name=name: progress(f"tuning {name}", n, of))

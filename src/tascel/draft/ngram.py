@@ -10,13 +10,16 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from tascel.draft.base import Proposal
-from tascel.draft.context import Context
-from tascel.draft.corpus import Corpus
 from tascel.draft.kernels import growing, learning
+from tascel.draft.kernels.evidence import GROUPS, SHARES
 from tascel.draft.kernels.growing import Limits, Rows
-from tascel.draft.kernels.matching import MATCHES, SEPARATOR, advance
-from tascel.draft.kernels.mixing import GROUPS, SHARES, Mixer
+from tascel.draft.kernels.mixing import Mixer
+from tascel.draft.kernels.placing import CONTEXT_AT, DESK_AT, LENGTH, N_MATCHES, ROOM
+from tascel.draft.knowledge import Knowledge, nothing_recalled
 from tascel.draft.price import Price, flattest
+from tascel.draft.reader import Reader
+from tascel.draft.slots import no_words
+from tascel.draft.state import State
 from tascel.draft.trust import Trust
 from tascel.types import Ids, Request
 
@@ -27,7 +30,7 @@ RULES: tuple[str, ...] = get_args(Rule)
 
 # Their arguments are tuples unpacked, which a type checker cannot count.
 _grow: Callable[..., None] = growing.grow
-_move_on: Callable[..., int] = learning.move_on
+_move_on: Callable[..., None] = learning.move_on
 
 #: How fast trust follows what is really written, and how fast that fades: a half-life of 700
 #: tokens.
@@ -66,27 +69,32 @@ class DraftConfig:
 
 
 class NgramDraft:
-    """Drafts from a corpus and each request's own context. Shared by all requests, from whose
-    answers `calibrated` goes on learning how far to trust what it finds."""
+    """Drafts from what a task's traces taught and from each request's own context. Shared by all
+    requests, from whose answers `calibrated` goes on learning how far to trust what it finds.
+
+    Without a `reader` prompts are not looked at: no copies, no neighbours.
+    """
 
     def __init__(
         self,
-        corpus: Corpus,
+        knowledge: Knowledge,
         trust: Trust,
+        reader: Reader | None,
         eos_ids: Iterable[int],
-        vocab_size: int,
         config: DraftConfig | None = None,
     ) -> None:
         self.config = config = config or DraftConfig()
-        self.index = corpus.index
+        self.knowledge, self.reader = knowledge, reader
+        sources = knowledge.sources
         self.mixer = Mixer(
             RULES.index(config.rule), config.order, config.least, config.weight,
             trust, np.zeros((2, GROUPS, SHARES), np.float32),
         )  # fmt: skip
         self.drift_rate = DRIFT_RATE if config.rule == "calibrated" else 0.0
-        self.tables: tuple[Any, ...] = (*self.index, *self.mixer)
+        self.tables: tuple[Any, ...] = (
+            *sources.index, *sources.templates, *sources[2:], *self.mixer
+        )  # fmt: skip
         self._eos = np.array(sorted(eos_ids), np.int32)
-        self._vocab_size = vocab_size
         self.limits = lru_cache(maxsize=64)(self._limits)
 
     def open(self, request: Request) -> NgramSession:
@@ -102,16 +110,18 @@ class NgramDraft:
         """
         if not sessions:
             return []
-        contexts = [session.context for session in sessions]
-        facts = np.empty((len(sessions), 4), np.int64)
-        facts[:, 0] = [session.n_matches for session in sessions]
-        facts[:, 2] = [context.length for context in contexts]
-        facts[:, 1] = np.cumsum(facts[:, 2]) - facts[:, 2]
-        facts[:, 3] = rooms
+        states = [session.state for session in sessions]
+        contexts = [state.context for state in states]
+        facts = np.stack([state.facts for state in states])
+        lengths, sizes = facts[:, LENGTH], [len(state.desk) for state in states]
+        facts[:, CONTEXT_AT] = np.cumsum(lengths) - lengths
+        facts[:, DESK_AT] = np.cumsum(sizes) - sizes
+        facts[:, ROOM] = rooms
         rows = Rows(
-            matches=np.stack([session.matches for session in sessions]),
+            matches=np.stack([state.matches for state in states]),
             context=np.concatenate([c.tokens[: c.length] for c in contexts]),
             lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
+            desk=np.concatenate([state.desk for state in states]),
             facts=facts,
         )
         return self.propose_rows(rows, self.limits(price, pending, len(sessions)))
@@ -125,10 +135,12 @@ class NgramDraft:
     def _best(self, rows: Rows, r: int, limits: Limits) -> Proposal:
         """Follow each match, and the context, on its own; the highest sum of trust wins
         (SuffixDecoding, Oliaro et al. 2024)."""
-        count, first, length, room = rows.facts[r].tolist()
-        facts = np.array([*[(1, 0, 0, room)] * count, (0, first, length, room)], np.int64)
-        matches = np.zeros((count + 1, 1, 3), np.int64)
-        matches[:count, 0] = rows.matches[r, :count]
+        count = int(rows.facts[r, N_MATCHES])
+        facts = np.repeat(rows.facts[r : r + 1], count + 1, axis=0)
+        facts[:, N_MATCHES] = [1] * count + [0]
+        facts[:count, LENGTH] = 0
+        matches = np.zeros((count + 1, *rows.matches.shape[1:]), np.int64)
+        matches[:count, 0, 0] = rows.matches[r, 0, :count]
         views = self._grow(rows._replace(matches=matches, facts=facts), limits)
         return max(views, key=lambda proposal: float(proposal.trust.sum()))
 
@@ -162,24 +174,22 @@ class NgramDraft:
         cost = price.curve(pending, config.most, rows)
         return Limits(
             cost, flattest(cost), float(rows), config.priced, not config.trees, self._eos,
-            self._vocab_size,
+            len(self.knowledge.frozen),
         )  # fmt: skip
 
 
 class NgramSession:
-    """One request's place in the corpus and its context.
-
-    `matches` i64[MATCHES, 3], the first `n_matches` of them hold.
-    """
+    """One request's place in everything the draft knows."""
 
     def __init__(self, draft: NgramDraft, prompt: Ids) -> None:
         self._draft = draft
-        self.context = Context(prompt)
-        self.matches = np.empty((MATCHES, 3), np.int64)
-        self._only = self.matches[None]
-        self._facts = np.zeros((1, 4), np.int64)
-        nothing = np.empty((0, 3), np.int64)  # the answer starts where past outputs start
-        self.n_matches = advance(draft.index, nothing, 0, np.int32(SEPARATOR), self.matches)
+        knowledge, reader = draft.knowledge, draft.reader
+        if reader is None:
+            words, recalled = no_words(), nothing_recalled()
+        else:
+            words, recalled = reader.words(prompt), knowledge.recall(reader.about(prompt))
+        self.state = State(knowledge.sources, prompt, words, recalled)
+        self._only = self.state.matches[None], self.state.facts[None]
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
         """Draft at most `room` tokens deep, as much as pays at `price`."""
@@ -187,17 +197,17 @@ class NgramSession:
 
     def rows(self, room: int) -> Rows:
         """This request's state as a batch of one."""
-        context, facts = self.context, self._facts
-        facts[0, 0], facts[0, 2], facts[0, 3] = self.n_matches, context.length, room
-        return Rows(self._only, context.tokens, context.lengths, facts)
+        state = self.state
+        state.facts[ROOM] = room
+        matches, facts = self._only
+        return Rows(matches, state.context.tokens, state.context.lengths, state.desk, facts)
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
-        draft, context = self._draft, self.context
+        draft, state, context = self._draft, self.state, self.state.context
         context.reserve(len(tokens))
-        self.n_matches = _move_on(
-            *draft.tables, self.matches, self.n_matches,
-            context.tokens, context.length, context.lengths,
+        _move_on(
+            *draft.tables, state.matches, context.tokens, context.lengths, state.desk, state.facts,
             np.asarray(tokens, np.int32), draft.drift_rate, DRIFT_FADE,
         )  # fmt: skip
         context.length += len(tokens)

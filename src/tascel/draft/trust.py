@@ -13,9 +13,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.context import Context
-from tascel.draft.corpus import Corpus
-from tascel.draft.kernels import learning, mixing
+from tascel.draft.features import Features
+from tascel.draft.kernels import evidence, learning
+from tascel.draft.kernels.copying import Words
+from tascel.draft.knowledge import Knowledge
+from tascel.draft.state import State
 from tascel.types import Ids
 
 EPOCHS = 4
@@ -34,18 +36,25 @@ def unknown() -> Trust:
     return _folded(_prior())
 
 
+_observe: Callable[..., learning.Seen] = learning.observe
+
+
 def learn(
     outputs: Sequence[Ids],
     prompts: Sequence[Ids],
+    words: Sequence[Words],
+    about: Sequence[Features],
     folds: Sequence[NDArray[np.int32]],
+    vocab_size: int,
     progress: Callable[[int], None] = lambda done: None,
     seed: int = 0,
 ) -> Trust:
-    """Learn trust: each output against an index without its fold.
+    """Learn trust: each output against what the other folds teach.
 
     Args:
         outputs: ids of every trace's answer, closing id included; a sample of a task is enough.
-        prompts: ids of their prompts, for the context source.
+        prompts: ids of their prompts, for the context source; their `words` and what they are
+            `about`.
         folds: i32[n] each, the fold of every trace in one way of holding out: near-duplicates
             share a fold, or whole groups do. What is counted both ways stands between the two;
             which is nearer the traffic shows online.
@@ -54,16 +63,27 @@ def learn(
     """
     parts: list[learning.Seen] = []
     for fold_of in folds:
-        indices = {
-            fold: Corpus.of(o for o, f in zip(outputs, fold_of, strict=True) if f != fold).index
-            for fold in np.unique(fold_of).tolist()
-        }
-        for output, prompt, fold in zip(outputs, prompts, fold_of, strict=True):
-            c = Context(prompt, room=len(output))
-            parts.append(
-                learning.observe(indices[int(fold)], output, c.tokens, c.length, c.lengths)
-            )
-            progress(len(parts))
+        for fold in np.unique(fold_of).tolist():
+            rest: list[int] = np.flatnonzero(fold_of != fold).tolist()
+            held: list[int] = np.flatnonzero(fold_of == fold).tolist()
+            known = Knowledge.of(
+                [outputs[i] for i in rest], [words[i] for i in rest], [about[i] for i in rest],
+                vocab_size,
+            )  # fmt: skip
+            sources = known.sources
+            flat = (*sources.index, *sources.templates, *sources[2:])
+            for i in held:
+                state = State(
+                    sources, prompts[i], words[i], known.recall(about[i]), len(outputs[i])
+                )
+                context = state.context
+                parts.append(
+                    _observe(
+                        *flat, state.matches, context.tokens, context.lengths, state.desk,
+                        state.facts, outputs[i],
+                    )
+                )  # fmt: skip
+                progress(len(parts))
     weights = _prior()
     if parts:
         seen = _joined(parts)
@@ -76,16 +96,16 @@ def learn(
 
 
 def _folded(weights: NDArray[np.float64]) -> Trust:
-    trust = np.empty((2, mixing.CELLS), np.float32)
+    trust = np.empty((2, evidence.CELLS), np.float32)
     learning.fold(weights, trust)
     return trust
 
 
 def _prior() -> NDArray[np.float64]:
     """Weights before anything was seen: a token's evidence is a third of its share's logarithm."""
-    weights = np.zeros((2, 4, mixing.CELLS))
-    shares = np.log(np.maximum(mixing.SHARE_FLOORS, 0.01)) / 3
-    weights[0, 0, : mixing.GROUPS * mixing.SHARES] = np.tile(shares, mixing.GROUPS)
+    weights = np.zeros((2, 4, evidence.CELLS))
+    shares = np.log(np.maximum(evidence.SHARE_FLOORS, 0.01)) / 3
+    weights[0, 0, : evidence.GROUPS * evidence.SHARES] = np.tile(shares, evidence.GROUPS)
     return weights
 
 

@@ -15,7 +15,7 @@ from tascel.errors import BundleError
 
 NAME = "manifest.json"
 FORMAT = "tascel-bundle"
-VERSION = 2
+VERSION = 3
 #: What version 1 did not say yet: its folder can be listed and replaced, never opened.
 _SINCE_2 = {"vocab_size": 1, "eos_ids": [0]}
 _MOST_IDS = 2**31  # an id is an i32

@@ -10,29 +10,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.kernels import kernel
-from tascel.draft.kernels.matching import (
-    MATCHES,
-    OCCURRENCES,
-    Index,
-    Ints,
-    Places,
-    advance,
-    advance_spread,
-    follow_occurrences,
-    occurrences,
-    spread,
-)
-from tascel.draft.kernels.mixing import (
-    BEST,
-    CALIBRATED,
-    CANDIDATES,
-    ORDERS,
-    Mixer,
-    candidates,
-    mix,
+from tascel.draft.kernels.evidence import CANDIDATES, candidates
+from tascel.draft.kernels.matching import MATCHES, Index, Ints, Places
+from tascel.draft.kernels.mixing import BEST, CALIBRATED, Mixer, mix
+from tascel.draft.kernels.placing import (
+    CARRIED,
+    CONTEXT_AT,
+    LENGTH,
+    ROOM,
+    Sources,
+    follow,
+    places,
+    root,
 )
 
-CARRIED = 5  # matches that a drafted node carries along for `calibrated`
 LEAST_TRUST = 0.02  # a node less likely than this is never worth looking at
 
 
@@ -52,13 +43,13 @@ class Limits(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """The state of R requests. `matches` i64[R, MATCHES, 3]; `context` and `lengths` of all rows
-    joined; `facts` i64[R, 4]: how many matches a row has, where its context starts, how long that
-    is, and how deep a draft may go."""
+    """The state of R requests. `matches` i64[R, 2, MATCHES, 3]; `context`, `lengths` and `desk` of
+    all rows joined; `facts` i64[R, FACTS] says how much of it is whose (see `placing`)."""
 
     matches: Places
     context: Ints
     lengths: Ints
+    desk: Ints
     facts: Places
 
 
@@ -76,38 +67,38 @@ class Grown(NamedTuple):
 @kernel
 def grow(
     text: Any, array: Any, tops: Any, steps: Any,
+    t_text: Any, t_array: Any, t_tops: Any, t_steps: Any, slot: Any, frozen: Any, pointer: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
     cost: Any, slope: Any, sure: Any, priced: Any, chain: Any, eos: Any, vocabulary: Any,
-    matches: Any, context: Any, lengths: Any, facts: Any,
-    tokens: Any, parents: Any, trusts: Any, sources: Any, width: Any,
+    matches: Any, context: Any, lengths: Any, desk: Any, facts: Any,
+    tokens: Any, parents: Any, trusts: Any, source: Any, width: Any,
 ) -> None:  # fmt: skip
-    """Draft for every row: `grow(*index, *mixer, *limits, *rows, *grown)`. The arguments are flat
+    """Draft for every row: `grow(*sources, *mixer, *limits, *rows, *grown)`. The arguments are flat
     since numba needs three microseconds more to take them as tuples."""
-    index = Index(text, array, tops, steps)
+    index, templates = Index(text, array, tops, steps), Index(t_text, t_array, t_tops, t_steps)
+    sources = Sources(index, templates, slot, frozen, pointer)
     mixer = Mixer(rule, order, least, weight, trust, drift)
     limits = Limits(cost, slope, sure, priced, chain, eos, vocabulary)
-    out = Grown(tokens, parents, trusts, sources, width)
+    out = Grown(tokens, parents, trusts, source, width)
     for r in range(len(facts)):
-        n_matches, first, length, room = facts[r]
-        past = context[first : first + length]
-        occ = np.empty((OCCURRENCES, 2), np.int64)
-        n_occ = occurrences(length, lengths[first : first + length], occ)
-        found = matches[r, :n_matches]
-        _grow(index, mixer, limits, found, past, occ[:n_occ], room, out, r)
+        first, length = facts[r, CONTEXT_AT], facts[r, LENGTH]
+        _grow(
+            sources, mixer, limits, matches[r], context[first : first + length],
+            lengths[first : first + length], desk, facts[r], out, r,
+        )  # fmt: skip
 
 
 @kernel
-def _grow(index, mixer, limits, matches, context, occ, room, out, r):
+def _grow(sources, mixer, limits, matches, context, lengths, desk, facts, out, r):
     """Grow row r's draft: of the best-first trees of 0…N nodes the one with the most expected
     tokens per millisecond is offered."""
-    cost = limits.cost
+    cost, room = limits.cost, facts[ROOM]
     most = len(cost) - 1
-    n_matches_of = np.empty(most + 1, np.int64)
-    carried = CARRIED if mixer.rule == CALIBRATED else MATCHES
-    matches_of = np.empty((most + 1, carried, 3), np.int64)
-    n_occ_of = np.empty(most + 1, np.int64)
-    occ_of = np.empty((most + 1, OCCURRENCES, 2), np.int64)
+    narrow = mixer.rule == CALIBRATED
+    at = places(most + 1, CARRIED if narrow else MATCHES)  # 0 is the root, i + 1 the node i
+    asked = root(narrow, matches, context, lengths, desk, facts, at)
     depth_of = np.empty(most + 1, np.int32)
+    depth_of[0] = 0
     # candidates waiting to become nodes
     waiting = 0
     w_token = np.empty((most + 1) * CANDIDATES, np.int32)
@@ -116,27 +107,13 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
     w_source = np.empty((most + 1) * CANDIDATES, np.uint8)
     found = candidates()
     token, probability, source = found.token, found.probability, found.source
-
-    n_occ_of[0], depth_of[0] = len(occ), 0
-    if mixer.rule == CALIBRATED:
-        n_matches_of[0] = spread(matches, len(matches), matches_of[0])
-    else:
-        n_matches_of[0] = len(matches)
-        for m in range(len(matches)):
-            for i in range(3):
-                matches_of[0, m, i] = matches[m, i]
-    for o in range(len(occ)):
-        occ_of[0, o, 0], occ_of[0, o, 1] = occ[o, 0], occ[o, 1]
     nodes = 0
     expected, best, best_rate = limits.sure, 0, limits.sure / cost[0]
-    here, path = 0, 1.0  # slot 0 is the root, slot i + 1 the node i
+    here, path = 0, 1.0
     ended = False
     while nodes < most:
         if depth_of[here] < room and not ended:
-            known = mix(
-                index, mixer, matches_of[here], n_matches_of[here], context,
-                occ_of[here], n_occ_of[here], found,
-            )  # fmt: skip
+            known = mix(sources, mixer, asked, at, here, found)
             if limits.chain:
                 waiting = 0
             for i in range(known):
@@ -172,21 +149,11 @@ def _grow(index, mixer, limits, matches, context, occ, room, out, r):
         for id_ in limits.eos:
             ended = ended or id_ == new
         if not ended:
-            if mixer.rule == CALIBRATED:
-                n_matches_of[here] = advance_spread(
-                    index, matches_of[parent], n_matches_of[parent], new, ORDERS, matches_of[here]
-                )
-            else:
-                n_matches_of[here] = advance(
-                    index, matches_of[parent], n_matches_of[parent], new, matches_of[here]
-                )
+            follow(sources, asked, narrow, at, parent, here, new)
             if mixer.rule == BEST:  # one match is followed to its end, no other joins
-                longer = n_matches_of[here] > 0 and n_matches_of[parent] > 0
-                longer = longer and matches_of[here, 0, 0] == matches_of[parent, 0, 0] + 1
-                n_matches_of[here] = 1 if longer else 0
-            n_occ_of[here] = follow_occurrences(
-                context, len(context), occ_of[parent], n_occ_of[parent], new, occ_of[here]
-            )
+                longer = at.n_matches[here] > 0 and at.n_matches[parent] > 0
+                longer = longer and at.matches[here, 0, 0] == at.matches[parent, 0, 0] + 1
+                at.n_matches[here] = 1 if longer else 0
     out.width[r] = best
 
 

@@ -15,30 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.kernels import kernel
-from tascel.draft.kernels.matching import (
-    MATCHES,
-    OCCURRENCES,
-    SEPARATOR,
-    Index,
-    Ints,
-    advance,
-    extend_context,
-    occurrences,
-    spread,
-)
-from tascel.draft.kernels.mixing import (
+from tascel.draft.kernels.evidence import (
     CANDIDATES,
     CELLS,
     COUNTS,
     DEPTHS,
     GROUPS,
-    ORDERS,
     SHARES,
-    Mixer,
     candidates,
     gather,
     weigh,
 )
+from tascel.draft.kernels.matching import Index, Ints
+from tascel.draft.kernels.mixing import Mixer
+from tascel.draft.kernels.placing import CARRIED, LENGTH, Sources, move, places, root
 
 Cells = NDArray[np.int16]
 Floats = NDArray[np.float64]
@@ -56,24 +46,25 @@ class Seen(NamedTuple):
 
 
 @kernel
-def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Ints) -> Seen:
-    """Walk a held-out `output` whose prompt is the `context`; both grow on the way."""
+def observe(
+    text: Any, array: Any, tops: Any, steps: Any,
+    t_text: Any, t_array: Any, t_tops: Any, t_steps: Any, slot: Any, frozen: Any, pointer: Any,
+    matches: Any, context: Any, lengths: Any, desk: Any, facts: Any, output: Ints,
+) -> Seen:  # fmt: skip
+    """Walk a held-out `output` as a request that has just started: `observe(*sources, ...)`."""
+    sources = Sources(
+        Index(text, array, tops, steps), Index(t_text, t_array, t_tops, t_steps), slot, frozen,
+        pointer,
+    )  # fmt: skip
     positions = len(output)
     cells = np.empty((positions * CANDIDATES, GROUPS), np.int16)
     nothing = np.empty((positions, GROUPS), np.int16)
     start = np.zeros(positions + 1, np.int64)
     right = np.full(positions, -1, np.int16)
-    matches = np.empty((MATCHES, 3), np.int64)
-    swap = np.empty((MATCHES, 3), np.int64)
-    wide = np.empty((ORDERS, 3), np.int64)
-    occ = np.empty((OCCURRENCES, 2), np.int64)
-    out = candidates()
-    n_matches = advance(index, matches, 0, SEPARATOR, swap)
+    out, at = candidates(), places(1, CARRIED)
     for p in range(positions):
-        matches, swap = swap, matches
-        n_occ = occurrences(length, lengths, occ)
-        n_wide = spread(matches, n_matches, wide)
-        known = gather(index, wide, n_wide, context, occ, n_occ, out)
+        asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
+        known = gather(sources, asked, at, 0, out)
         for g in range(GROUPS):
             nothing[p, g] = out.nothing[g]
         for i in range(known):
@@ -82,8 +73,7 @@ def observe(index: Index, output: Ints, context: Ints, length: int, lengths: Int
             if out.token[i] == output[p]:
                 right[p] = i
         start[p + 1] = start[p] + known
-        n_matches = advance(index, matches, n_matches, output[p], swap)
-        length = extend_context(context, length, lengths, output[p])
+        move(sources, matches, context, lengths, desk, facts, output[p])
     return Seen(cells[: start[positions]].copy(), nothing, start, right)
 
 
@@ -128,35 +118,30 @@ def learn(
 @kernel
 def move_on(
     text: Any, array: Any, tops: Any, steps: Any,
+    t_text: Any, t_array: Any, t_tops: Any, t_steps: Any, slot: Any, frozen: Any, pointer: Any,
     rule: Any, order: Any, least: Any, weight: Any, trust: Any, drift: Any,
-    matches: Any, n_matches: int, context: Any, length: int, lengths: Any,
+    matches: Any, context: Any, lengths: Any, desk: Any, facts: Any,
     written: Any, rate: float, fade: float,
-) -> int:  # fmt: skip
-    """Move on by the tokens `written` i32[n]: `move_on(*index, *mixer, ...)`; returns how many
-    matches there are then. Drift moves towards what came, at `rate`, while older moves `fade`."""
-    index = Index(text, array, tops, steps)
+) -> None:  # fmt: skip
+    """Move on by the tokens `written` i32[n]: `move_on(*sources, *mixer, ...)`. Drift moves towards
+    what came, at `rate`, while older moves `fade`."""
+    sources = Sources(
+        Index(text, array, tops, steps), Index(t_text, t_array, t_tops, t_steps), slot, frozen,
+        pointer,
+    )  # fmt: skip
     mixer = Mixer(rule, order, least, weight, trust, drift)
-    spare = np.empty((MATCHES, 3), np.int64)
     for token in written:
         if rate > 0.0:
-            _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade)
-        n_matches = advance(index, matches, n_matches, token, spare)
-        for m in range(n_matches):
-            for i in range(3):
-                matches[m, i] = spare[m, i]
-        length = extend_context(context, length, lengths, token)
-    return n_matches
+            _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, fade)
+        move(sources, matches, context, lengths, desk, facts, token)
 
 
 @kernel
-def _drift(index, mixer, matches, n_matches, context, length, lengths, token, rate, fade):
+def _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, fade):
     """One gradient step on what `weigh` said of the `token` that came."""
-    wide = np.empty((ORDERS, 3), np.int64)
-    occ = np.empty((OCCURRENCES, 2), np.int64)
-    out = candidates()
-    n_occ = occurrences(length, lengths, occ)
-    n_wide = spread(matches, n_matches, wide)
-    known = gather(index, wide, n_wide, context, occ, n_occ, out)
+    out, at = candidates(), places(1, CARRIED)
+    asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
+    known = gather(sources, asked, at, 0, out)
     none = weigh(mixer.trust, mixer.drift, known, out)
     cells, nothing, named = out.cells, out.nothing, out.token
     drift = mixer.drift

@@ -1,0 +1,95 @@
+"""What did similar prompts get for an answer?
+
+The templates of their answers, the most similar first, are one short text, each led by a separator.
+A *recollection* is (end, length): the `length` tokens before position `end` of that text are also
+the last ones of this answer's template.
+"""
+
+# pyright: basic
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tascel.draft.kernels import kernel
+from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints, Places
+
+RECOLLECTIONS = 24  # kept for one position
+FULL = 1000  # the weight of an answer to the very same prompt
+
+
+class Recalled(NamedTuple):
+    """`text` i32[M] and, for each of its tokens, the `weight` i32[M] of the answer it belongs to,
+    at most FULL."""
+
+    text: Ints
+    weight: Ints
+
+
+@kernel
+def extend_recalled(text: Ints, lengths: Ints, token: Any) -> None:
+    """One more `token` of the template: `lengths[i]` = how many tokens before i equal its last."""
+    for i in range(len(text) - 1, 0, -1):
+        lengths[i] = lengths[i - 1] + 1 if text[i - 1] == token else 0
+    if len(text) > 0:
+        lengths[0] = 0
+
+
+@kernel
+def recollections(text: Ints, lengths: Ints, out: Places) -> int:
+    """Longest first, at most half of them equally long, then those of the most similar prompts:
+    i64[RECOLLECTIONS, 2]."""
+    longest = 0
+    for i in range(1, len(text)):
+        if text[i] != SEPARATOR:
+            longest = max(longest, lengths[i])
+    if longest == 0:
+        return 0
+    count = 0
+    for whole in (True, False):
+        room = RECOLLECTIONS // 2 if whole else RECOLLECTIONS
+        for i in range(1, len(text)):
+            if count == room:
+                break
+            if lengths[i] > 0 and text[i] != SEPARATOR and (lengths[i] == longest) == whole:
+                out[count, 0], out[count, 1] = i, lengths[i]
+                count += 1
+    return count
+
+
+@kernel
+def follow_recollections(text, occ, count, token, out):
+    """Recollections after one more token of the template."""
+    kept = 0
+    for o in range(count):
+        end = occ[o, 0]
+        if text[end] == token and end + 1 < len(text) and text[end + 1] != SEPARATOR:
+            out[kept, 0], out[kept, 1] = end + 1, occ[o, 1] + 1
+            kept += 1
+    return kept
+
+
+@kernel
+def top_of_recalled(recalled, occ, start, stop, tokens, counts):
+    """The next tokens of recollections [start, stop) with the largest sums of weights; how many,
+    and the sum of all."""
+    found = 0
+    total = 0
+    for o in range(start, stop):
+        end = occ[o, 0]
+        token, weight = recalled.text[end], recalled.weight[end]
+        total += weight
+        place = 0
+        while place < found and tokens[place] != token:
+            place += 1
+        if place == found:
+            if found == TOP:  # so many others came from more similar prompts
+                continue
+            tokens[place], counts[place] = token, 0
+            found += 1
+        counts[place] += weight
+        while place > 0 and counts[place - 1] < counts[place]:
+            tokens[place - 1], tokens[place] = tokens[place], tokens[place - 1]
+            counts[place - 1], counts[place] = counts[place], counts[place - 1]
+            place -= 1
+    return found, total

@@ -1,0 +1,129 @@
+"""The words of a prompt as an answer may spell them.
+
+After a quote `Paris` is another token than ` Paris` in a sentence, and a rare name may be cut
+elsewhere: so what an answer copies is looked for in both spellings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from tascel.types import Ids
+
+#: What a token looks like, as bits.
+SPACED, FIRST, LAST, OPENS, DIGIT, UPPER = 1, 2, 4, 8, 16, 32
+#: Characters besides letters and digits that a copied value may begin with.
+_OPENING = "/$#@~*.-%<{+_\\"
+#: Starts looked at, from the end of the prompt.
+_MOST = 1024
+#: Spellings kept.
+_KEPT = 100_000
+#: Stands before a word while it is spelled: no tokenizer joins it with what follows.
+_BEFORE = "\n"
+
+
+class Spelled(NamedTuple):
+    """A prompt of n tokens, and its words in their other spelling behind it.
+
+    `token` i32[S]: the prompt, then other spellings; `follow` i32[S]: where a copy goes on, -1 at
+    the end; `starts` i32[W]: where copies may begin; `where` i32[W]: at which prompt token that is;
+    `after` i32[W]: and which prompt token follows the word, n at the end.
+    """
+
+    token: Ids
+    follow: Ids
+    starts: Ids
+    where: Ids
+    after: Ids
+
+
+class Speller:
+    """Respells words with one tokenizer. `looks` u8[V]: what each id looks like; `texts`: what it
+    is written as."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
+        special = {
+            id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special
+        }
+        self.texts = [""] * (1 + max(vocabulary.values()))
+        for token, id_ in vocabulary.items():
+            if id_ not in special:
+                self.texts[id_] = _plain(token)
+        self.looks = np.array([_look(text) for text in self.texts], np.uint8)
+        self._before = tokenizer.encode(_BEFORE, add_special_tokens=False).ids
+        self._other: dict[bytes, list[int]] = {}
+
+    def words(self, prompt: Ids) -> Spelled:
+        """Both spellings of all words of a prompt i32[n]."""
+        known = np.where((prompt >= 0) & (prompt < len(self.looks)), prompt, 0)
+        look = self.looks[known]
+        inside = np.zeros(len(prompt) + 1, bool)
+        inside[1:-1] = ((look[:-1] & LAST) > 0) & ((look[1:] & (FIRST | SPACED)) == FIRST)
+        where = np.flatnonzero(((look & OPENS) > 0) & ~inside[:-1])[-_MOST:]
+        ends = np.flatnonzero(~inside)
+        after = ends[np.searchsorted(ends, where, side="right")]
+        others = self._respelled(
+            [prompt[i:j] for i, j in zip(where.tolist(), after.tolist(), strict=True)]
+        )
+        token: list[int] = prompt.tolist()
+        follow, starts = [*range(1, len(prompt)), -1][: len(prompt)], list[int]()
+        for other, j in zip(others, after.tolist(), strict=True):
+            starts.append(len(token))
+            token += other
+            follow += range(len(follow) + 1, len(follow) + len(other))
+            follow.append(j if j < len(prompt) else -1)
+        both = [where, np.array(starts, np.int64)]
+        return Spelled(
+            np.array(token, np.int32),
+            np.array(follow, np.int32),
+            np.concatenate(both).astype(np.int32),
+            np.concatenate([where, where]).astype(np.int32),
+            np.concatenate([after, after]).astype(np.int32),
+        )
+
+    def _respelled(self, words: Sequence[Ids]) -> list[list[int]]:
+        """Each word with a space before it if it has none, without if it has one."""
+        keys = [word.tobytes() for word in words]
+        missing = {k: w for k, w in zip(keys, words, strict=True) if k not in self._other}
+        if missing:
+            if len(self._other) > _KEPT:
+                self._other.clear()
+                missing = dict(zip(keys, words, strict=True))
+            texts = [self._turned(word) for word in missing.values()]
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+            cut = len(self._before)
+            for (key, word), encoding in zip(missing.items(), encodings, strict=True):
+                whole = encoding.ids[:cut] == self._before and len(encoding.ids) > cut
+                self._other[key] = encoding.ids[cut:] if whole else word.tolist()
+        return [self._other[key] for key in keys]
+
+    def _turned(self, word: Ids) -> str:
+        spaced = self.looks[word[0]] & SPACED if 0 <= word[0] < len(self.looks) else 0
+        text = self._tokenizer.decode(word.tolist(), skip_special_tokens=False).strip()
+        return f"{_BEFORE}{text}" if spaced else f"{_BEFORE} {text}"
+
+
+def _plain(token: str) -> str:
+    """A vocabulary entry as text; bytes beyond ASCII stay as byte-level tokenizers write them."""
+    return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("ĉ", "\t")
+
+
+def _look(text: str) -> int:
+    bare = text.lstrip()
+    if not bare:
+        return SPACED if text else 0
+    first = bare[0]
+    return (
+        SPACED * (text[0].isspace())
+        | FIRST * first.isalnum()
+        | LAST * bare[-1].isalnum()
+        | OPENS * (first.isalnum() or first in _OPENING)
+        | DIGIT * first.isdigit()
+        | UPPER * first.isupper()
+    )
