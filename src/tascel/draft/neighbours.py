@@ -5,20 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.features import Features
-from tascel.draft.kernels.retrieval import Floats, Lists, nearest
+from tascel.draft.kernels.retrieval import Lists, nearest, weight
 from tascel.types import Ids
 
-RAREST = 48  # features kept of a trace, and looked up of a request
-COMMON = 0.1  # a feature of more traces than this share tells nothing
-FEW = 8  # unless no more than these hold it
+#: Features kept of a trace; fewer, where the index would take more than `BYTES` a trace.
+RAREST = 48
+BYTES = 250
+#: So many of them at most that no other trace has: they find a prompt that comes again.
+ALONE = 2
+#: Features that more traces hold than this times the root of their number tell nothing: shared
+#: instructions, templates, lists of tools. So the work of a search grows with that root.
+COMMON = 6
+_CHUNK = 4096  # traces counted at a time
 
 _NOBODY = np.zeros(0, np.bool_)
+_NONE = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,73 +33,89 @@ class Neighbours:
 
     `keys` u32[F] sorted: the features; `starts` i32[F + 1] and `traces` i32[P]: feature i stands
     in the traces traces[starts[i] : starts[i + 1]], in none where it is too common to tell
-    anything; `norms` f32[n]. None is trusted: the kernel checks what it reads.
+    anything; `masses` i32[n]: the weights of a trace's features, added up. None is trusted: what
+    is read is checked.
     """
 
     keys: Features
     starts: Ids
     traces: Ids
-    norms: Floats
+    masses: Ids
 
     @staticmethod
     def of(features: Sequence[Features]) -> Neighbours:
         """Index traces by their features: trace i has the distinct features[i] u32[m]."""
         count = len(features)
-        owner = np.repeat(np.arange(count, dtype=np.int32), [len(some) for some in features])
-        held = np.concatenate([np.zeros(0, np.uint32), *features])
-        keys, number, holders = np.unique(held, return_inverse=True, return_counts=True)
-        order = np.lexsort((number, holders[number], owner))
-        owner, number = owner[order], number[order]
-        rank = np.arange(len(owner)) - np.searchsorted(owner, owner)
-        common = holders > max(FEW, COMMON * count)
-        kept = (rank < RAREST) & ~common[number]
-        owner, number = owner[kept], number[kept]
+        keys, holders = _holders(features)
+        common = holders > COMMON * np.sqrt(count)
+        holders[common] = 0
+        picked = [_telling(np.searchsorted(keys, some), holders) for some in features]
+        lengths = [len(some) for some in picked]
+        owner = np.repeat(np.arange(count, dtype=np.int32), lengths)
+        rank = np.concatenate([_NONE, *map(np.arange, lengths)])
+        number = np.concatenate([_NONE, *picked])
 
+        most = RAREST
+        while _bytes(number[rank < most]) > (BYTES - 4) * count:
+            most -= 1
+        owner, number = owner[rank < most], number[rank < most]
         sizes = np.bincount(number, minlength=len(keys))
-        known = (sizes > 0) | common
-        starts = np.concatenate([[0], np.cumsum(sizes[known])]).astype(np.int32)
+        kept = common | (sizes > 0)
+        starts = np.cumsum(np.append(0, sizes[kept]))
         traces = owner[np.argsort(number, kind="stable")]
-        squares = _weights(sizes[number], count)
-        norms = np.sqrt(np.bincount(owner, squares, minlength=count)).astype(np.float32)
-        return Neighbours(keys[known], starts, traces, norms)
+        masses = np.bincount(owner, weight(sizes[number], count), minlength=count)
+        return Neighbours(keys[kept], starts.astype(np.int32), traces, masses.astype(np.int32))
 
     @cached_property
     def lists(self) -> Lists:
         """As the kernel takes it: read-only like a mapped file, so that it compiles once."""
-        views = self.starts.view(), self.traces.view(), self.norms.view()
+        views = self.starts.view(), self.traces.view(), self.masses.view()
         for view in views:
             view.flags.writeable = False
         return Lists(*views)
 
     def find(
         self, features: Features, k: int, without: NDArray[np.bool_] | None = None
-    ) -> tuple[Ids, Floats]:
+    ) -> tuple[Ids, NDArray[np.float32]]:
         """The at most `k` traces most like a prompt with these features: i32[<=k], best first and
         newest first among equals, and how like it they are, f32[<=k] in 0..1.
 
-        The likeness is the cosine of both prompts' features, a shared one counting by how rare it
-        is: comparable between requests. `without[i]` leaves trace i out.
+        The likeness is a weighted Jaccard index: the weight of what both have over the weight of
+        what either has, features weighing by their rarity. So it compares between requests.
+        Features that the index does not know weigh like those of a single trace, at most `RAREST`
+        of them. `without[i]` leaves trace i out.
         """
-        at = np.searchsorted(self.keys, features)
-        new = np.ones(len(features), np.bool_)
-        inside = at < len(self.keys)
-        new[inside] = self.keys[at[inside]] != features[inside]
-        known = at[~new & (at + 1 < len(self.starts))]
-        sizes = np.diff(self.starts)[known] if len(self.starts) > 1 else known
-        known, sizes = known[sizes > 0], sizes[sizes > 0]
-        rarest = np.argsort(sizes, kind="stable")[:RAREST]
-        known, squares = known[rarest], _weights(sizes[rarest], len(self))
-        unknown = min(int(new.sum()), RAREST - len(known)) * _weights(np.ones(1), len(self))[0]
-        norm = np.float32(np.sqrt(squares.sum() + unknown))
+        at, known = np.searchsorted(self.keys, features), np.zeros(len(features), np.bool_)
+        if len(self.keys):
+            known = self.keys.take(at, mode="clip") == features
         traces, similarity = np.empty(k, np.int32), np.empty(k, np.float32)
+        unknown = min(len(features) - int(known.sum()), RAREST)
         left_out = _NOBODY if without is None else without
-        found = nearest(self.lists, known, squares, norm, left_out, traces, similarity)
+        found = nearest(self.lists, at[known], unknown, left_out, traces, similarity)
         return traces[:found], similarity[:found]
 
     def __len__(self) -> int:
-        return len(self.norms)
+        return len(self.masses)
 
 
-def _weights(sizes: NDArray[Any], count: int) -> Floats:
-    """What it is worth to share a feature that so many of `count` traces hold."""
-    return np.square(np.log1p(count / sizes)).astype(np.float32)
+def _holders(features: Sequence[Features]) -> tuple[Features, NDArray[np.int64]]:
+    """All distinct features, sorted, and how many traces hold each."""
+    keys, holders = np.zeros(0, np.uint32), _NONE
+    for first in range(0, len(features), _CHUNK):
+        more = np.unique(np.concatenate(features[first : first + _CHUNK]), return_counts=True)
+        keys, where = np.unique(np.concatenate([keys, more[0]]), return_inverse=True)
+        holders = np.bincount(where, np.concatenate([holders, more[1]])).astype(np.int64)
+    return keys, holders
+
+
+def _telling(features: NDArray[np.int64], holders: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Of one trace's features those to keep, rarest first, up to `RAREST`."""
+    sizes = holders[features]
+    order = np.argsort(sizes, kind="stable")
+    alone, several = order[sizes[order] == 1], order[sizes[order] > 1]
+    return features[np.concatenate([alone[:ALONE], several])][:RAREST]
+
+
+def _bytes(number: NDArray[np.int64]) -> int:
+    """What lists with these features take: a key and a start each, and a trace for each time."""
+    return 4 * len(number) + 8 * len(np.unique(number))
