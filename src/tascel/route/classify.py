@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.features import Features
-from tascel.route.vectors import Rarity, matrix, positions, vocabulary
+from tascel.route.vectors import Floats, matrix, positions, separated, vocabulary
 from tascel.types import Ids
 
 #: Prompts that training looks at.
 _SAMPLE = 30_000
 #: Share of held-out prompts of known tasks that `unknown` may be said of.
-_REFUSED = 0.02
+_REFUSED = 0.03
 #: How much a prompt's share of features seen in its task adds to that task's score. Best of
 #: 0, 1, 2 and 4 over twenty mixtures of two to 150 tasks with prompts of others among them.
 _SEEN = 2.0
-
-Floats = NDArray[np.float32]
 
 
 class Guess(NamedTuple):
@@ -60,7 +58,7 @@ class Classifier:
     """
 
     known: Features
-    rarity: Rarity
+    rarity: Floats
     weights: NDArray[np.float16]
     dense: Floats
     bias: Floats
@@ -90,15 +88,16 @@ class Classifier:
             embeddings: f32[n, E] unit rows; then every prompt classified must bring one.
         """
         some = np.sort(np.random.default_rng(0).permutation(len(labels))[:_SAMPLE])
-        rows, label, fold = [features[i] for i in some], labels[some], folds[some]
+        rows = [features[i] for i in map(int, some)]
+        label, fold = labels[some], folds[some]
         dense = np.zeros((len(some), 0), np.float32) if embeddings is None else embeddings[some]
         tasks = int(labels.max()) + 1
         scores = np.empty((len(some), tasks), np.float32)
         familiarity = np.empty(len(some), np.float32)
         for held in np.unique(fold):
             rest = np.flatnonzero(fold != held)
-            part = _trained([rows[i] for i in rest], label[rest], dense[rest], tasks)
-            for i in np.flatnonzero(fold == held):
+            part = _trained([rows[i] for i in map(int, rest)], label[rest], dense[rest], tasks)
+            for i in map(int, np.flatnonzero(fold == held)):
                 scores[i], familiarity[i] = part._scores(rows[i], dense[i])
         found = (_slope(scores, label), np.quantile(familiarity, _REFUSED))
         whole = _trained(rows, label, dense, tasks)
@@ -124,7 +123,7 @@ class Classifier:
         rarity = self.rarity[at]
         length = float(rarity @ rarity)
         weights = self.weights[at].astype(np.float32)
-        scores = self.bias + rarity @ weights / np.sqrt(max(length, 1e-9))
+        scores = self.bias + rarity @ weights / max(length, 1e-9) ** 0.5
         if len(self.dense):
             if embedding is None:
                 raise ValueError("this classifier was learned with embeddings")
@@ -142,29 +141,13 @@ class Classifier:
 def _trained(rows: Sequence[Features], label: Ids, dense: Floats, tasks: int) -> Classifier:
     """A classifier that is not calibrated yet. Tasks that are not in `label` are never named."""
     known, rarity = vocabulary(rows)
-    seen, weights, bias = _separated(matrix(rows, known, rarity), label, dense)
+    seen, weights, bias = separated(matrix(rows, known, rarity), label, dense)
     size = len(known)
     all_weights = np.zeros((size + dense.shape[1], tasks), np.float32)
     all_bias = np.full(tasks, -1, np.float32)
     all_weights[:, seen], all_bias[seen] = weights, bias
     sparse, dense = all_weights[:size].astype(np.float16), all_weights[size:]
     return Classifier(known, rarity, sparse, dense, all_bias, np.array([1, 0], np.float32))
-
-
-def _separated(sparse: Any, label: Ids, dense: Floats) -> tuple[Ids, Floats, Floats]:
-    """The tasks there are, and each against the rest: weights f32[V + E, k] and bias f32[k]."""
-    from scipy.sparse import csr_matrix, hstack
-    from sklearn.svm import LinearSVC
-
-    seen = np.unique(label)
-    if len(seen) == 1:
-        return seen, np.zeros((sparse.shape[1] + dense.shape[1], 1), np.float32), np.ones(1, "f4")
-    svc: Any = LinearSVC(class_weight="balanced", tol=1e-3, random_state=0)
-    svc.fit(hstack([sparse, csr_matrix(dense)], format="csr"), label)
-    weights, bias = svc.coef_.T, svc.intercept_
-    if len(seen) == 2:  # it trains one for both
-        weights, bias = np.hstack([-weights, weights]), np.append(-bias, bias)
-    return seen, weights.astype(np.float32), bias.astype(np.float32)
 
 
 def _slope(scores: Floats, label: Ids) -> float:

@@ -1,4 +1,4 @@
-"""Sets of features as rows of a sparse matrix: what training sees of prompts and outputs."""
+"""Sets of features as rows of a sparse matrix, and what separates rows of different tasks."""
 
 # pyright: basic
 
@@ -11,14 +11,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.features import Features
+from tascel.types import Ids
 
 #: Features kept: the most frequent. More do not tell tasks apart any better.
 _MOST = 32_768
 
-Rarity = NDArray[np.float32]
+Floats = NDArray[np.float32]
 
 
-def vocabulary(rows: Sequence[Features]) -> tuple[Features, Rarity]:
+def vocabulary(rows: Sequence[Features]) -> tuple[Features, Floats]:
     """The features worth knowing, u32[V] sorted, and how much each weighs, f32[V + 1], the last
     for one that was never seen: the root of the logarithm of how rare it is. What all rows share
     weighs nothing."""
@@ -36,13 +37,29 @@ def positions(row: Features, known: Features) -> NDArray[np.intp]:
     return at[known[at] == row[: len(at)]]
 
 
-def matrix(rows: Sequence[Features], known: Features, rarity: Rarity) -> Any:
+def matrix(rows: Sequence[Features], known: Features, rarity: Floats) -> Any:
     """The rows as a sparse matrix of unit rows: f32[n, V] in SciPy's CSR format."""
     from scipy.sparse import csr_matrix
-    from sklearn.preprocessing import normalize
 
     found = [positions(row, known) for row in rows]
     ends = np.cumsum([0, *map(len, found)])
-    columns = np.concatenate(found) if found else np.zeros(0, np.intp)
-    full = csr_matrix((rarity[columns], columns, ends), shape=(len(rows), len(known)))
-    return normalize(full, copy=False)
+    weights = [rarity[at] / max(float(np.linalg.norm(rarity[at])), 1e-9) for at in found]
+    data = np.concatenate(weights), np.concatenate(found), ends
+    return csr_matrix(data, shape=(len(rows), len(known)))
+
+
+def separated(sparse: Any, label: Ids, dense: Floats) -> tuple[Ids, Floats, Floats]:
+    """Each task there is against the rest, by a linear support vector machine: the k tasks, weights
+    f32[V + E, k] and bias f32[k]."""
+    from scipy.sparse import csr_matrix, hstack
+    from sklearn.svm import LinearSVC
+
+    seen = np.unique(label)
+    if len(seen) == 1:
+        return seen, np.zeros((sparse.shape[1] + dense.shape[1], 1), np.float32), np.ones(1, "f4")
+    svc: Any = LinearSVC(class_weight="balanced", tol=1e-3, random_state=0)
+    svc.fit(hstack([sparse, csr_matrix(dense)], format="csr"), label)
+    weights, bias = svc.coef_.T, svc.intercept_
+    if len(seen) == 2:  # it trains one for both
+        weights, bias = np.hstack([-weights, weights]), np.append(-bias, bias)
+    return seen, weights.astype(np.float32), bias.astype(np.float32)
