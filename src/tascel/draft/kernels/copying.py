@@ -221,6 +221,7 @@ def first_tokens(words: Words, scores: Any, tokens: Any, shares: Any) -> int:
             if words.token[words.starts[w]] == token:
                 total += scores[w]
                 scores[w] = 0.0
+        total = round(total, 9)  # all of them are 1, in whatever order they add up
         place = found
         while place > 0 and shares[place - 1] < total:
             tokens[place], shares[place] = tokens[place - 1], shares[place - 1]

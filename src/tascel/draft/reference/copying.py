@@ -116,7 +116,7 @@ def first_tokens(words: Words, likely: Sequence[float]) -> list[tuple[int, float
     best_first = sorted(range(len(tokens)), key=lambda w: -likely[w])
     chosen = list(dict.fromkeys(tokens[w] for w in best_first if likely[w] > 0))
     shares = [
-        (token, sum(p for t, p in zip(tokens, likely, strict=True) if t == token))
+        (token, round(sum(p for t, p in zip(tokens, likely, strict=True) if t == token), 9))
         for token in chosen[: matching.TOP]
     ]
     return sorted(shares, key=lambda pair: -pair[1])
