@@ -31,12 +31,16 @@ class Embedder:
         folder: of the model; by default the one that the installed package carries.
 
     Raises:
-        ModelError: no package and no folder, or no model in it.
+        ModelError: no package and no folder, no model in it, or no transformers to read it with.
     """
 
     def __init__(self, folder: str | Path | None = None) -> None:
-        from transformers import AutoModel, AutoTokenizer
-
+        try:
+            from transformers import AutoModel, AutoTokenizer
+        except ImportError as error:
+            raise ModelError(
+                "a sentence embedder needs transformers", "pip install 'tascel[hf]'"
+            ) from error
         place = _carried() if folder is None else Path(folder)
         try:
             self._tokenizer: Any = AutoTokenizer.from_pretrained(place, local_files_only=True)
