@@ -12,11 +12,13 @@ from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import Breaker
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
+from tascel.draft.slots import no_words
 from tascel.types import Request
 
-EOS = 7
+EOS, VOCAB = 7, 20
 FREE = Price.free()
 
 
@@ -28,14 +30,25 @@ def ask(draft, prompt=(0,)):
     return draft.open(Request("r", ids(*prompt)))
 
 
-def learned(outputs, *folds, prompts=None):
+def of_outputs(outputs, trust, config=None):
+    """A draft that never looks at prompts."""
+    return NgramDraft(Knowledge.of(outputs, *unread(outputs), VOCAB), trust, None, {EOS}, config)
+
+
+def unread(outputs):
+    """The words and features of prompts that nobody reads."""
+    return [no_words()] * len(outputs), [np.zeros(0, np.uint32)] * len(outputs)
+
+
+def learned(outputs, *folds, prompts=None, progress=lambda done: None):
     prompts = prompts or [ids(0)] * len(outputs)
-    return trusts.learn(outputs, prompts, [np.array(fold, np.int32) for fold in folds])
+    ways = [np.array(fold, np.int32) for fold in folds]
+    return trusts.learn(outputs, prompts, *unread(outputs), ways, VOCAB, progress)
 
 
 def first_trust(outputs, trust):
     """How far the best first token is trusted; 0 if too little to be offered."""
-    offered = ask(NgramDraft(Corpus.of(outputs), trust, {EOS}, 20)).propose(1, FREE).trust
+    offered = ask(of_outputs(outputs, trust)).propose(1, FREE).trust
     return float(offered[0]) if len(offered) else 0.0
 
 
@@ -61,17 +74,16 @@ def test_two_ways_of_holding_out_stand_between_each():
 
 def test_learning_is_repeatable_and_hears_progress():
     outputs, heard = [ids(i % 3, EOS) for i in range(9)], []
-    folds = [np.arange(9, dtype=np.int32) % 3]
-    first = trusts.learn(outputs, [ids(0)] * 9, folds, heard.append)
-    assert np.array_equal(first, trusts.learn(outputs, [ids(0)] * 9, folds))
+    first = learned(outputs, np.arange(9) % 3, progress=heard.append)
+    assert np.array_equal(first, learned(outputs, np.arange(9) % 3))
     assert heard == list(range(1, 10))
     assert np.isfinite(first).all()
-    assert np.array_equal(trusts.learn([], [], [np.zeros(0, np.int32)]), trusts.unknown())
+    assert np.array_equal(learned([], []), trusts.unknown())
 
 
 def test_unlearned_trust_leans_on_the_share():
     outputs = [ids(1, EOS)] * 9 + [ids(2, EOS)]
-    proposal = ask(NgramDraft(Corpus.of(outputs), trusts.unknown(), {EOS}, 8)).propose(1, FREE)
+    proposal = ask(of_outputs(outputs, trusts.unknown())).propose(1, FREE)
     assert proposal.tokens[:2].tolist() == [1, 2]
     assert proposal.trust[0] == pytest.approx(0.4, abs=0.1)
     assert proposal.trust[1] < 0.25
@@ -86,7 +98,7 @@ def test_learned_trust_is_how_often_it_is_right():
 
 def test_trust_follows_what_is_written_and_forgets():
     outputs = [ids(1, 2, 3, EOS)] * 30
-    draft = NgramDraft(Corpus.of(outputs), learned(outputs, np.arange(30) % 3), {EOS}, 8)
+    draft = of_outputs(outputs, learned(outputs, np.arange(30) % 3))
     at_first = ask(draft).propose(8, FREE).trust[0]
     for _ in range(60):
         session = ask(draft)
@@ -101,14 +113,14 @@ def test_trust_follows_what_is_written_and_forgets():
 
 
 def test_other_rules_do_not_follow():
-    draft = NgramDraft(Corpus.of([ids(1, EOS)]), trusts.unknown(), {EOS}, 8, DraftConfig("longest"))
+    draft = of_outputs([ids(1, EOS)], trusts.unknown(), DraftConfig("longest"))
     ask(draft).accept([3, 4, EOS], Proposal.nothing(), 0)
     assert not draft.mixer.drift.any()
 
 
 def test_drafts_shrink_as_width_gets_dearer():
     outputs = [ids(1, 2, 3, 4, 5, EOS)] * 30
-    draft = NgramDraft(Corpus.of(outputs), learned(outputs, np.arange(30) % 5), {EOS}, 8)
+    draft = of_outputs(outputs, learned(outputs, np.arange(30) % 5))
     widths = []
     for slope in (0.0, 0.05, 0.3, 5.0):
         price = Price.from_points({1: 1.0, 33: 1.0 + 32 * slope})
@@ -119,11 +131,10 @@ def test_drafts_shrink_as_width_gets_dearer():
 
 
 def test_the_context_drafts_what_it_has_said_before():
-    corpus = Corpus.of([ids(6, 6, EOS)])
     outputs = [ids(1, 2, 3, EOS)] * 20
     prompts = [ids(1, 2, 3, 5)] * 20
     trust = learned(outputs, np.arange(20) % 2, prompts=prompts)
-    session = ask(NgramDraft(corpus, trust, {EOS}, 8), prompt=(1, 2, 3, 4, 0))
+    session = ask(of_outputs([ids(6, 6, EOS)], trust), prompt=(1, 2, 3, 4, 0))
     session.accept([1], Proposal.nothing(), 0)
     proposal = session.propose(8, Price.free())
     assert proposal.tokens[:2].tolist() == [2, 3]
@@ -132,7 +143,7 @@ def test_the_context_drafts_what_it_has_said_before():
 
 def test_eos_is_only_ever_a_leaf():
     outputs = [ids(1, EOS), ids(1, EOS), ids(1, 2, EOS)] * 9
-    draft = NgramDraft(Corpus.of(outputs), learned(outputs, np.arange(27) % 3), {EOS}, 8)
+    draft = of_outputs(outputs, learned(outputs, np.arange(27) % 3))
     proposal = ask(draft).propose(8, Price.free())
     ends = np.flatnonzero(proposal.tokens == EOS)
     assert len(ends)
@@ -142,9 +153,9 @@ def test_eos_is_only_ever_a_leaf():
 def test_chains_where_trees_are_not_wanted():
     outputs = [ids(1, 2, EOS), ids(1, 3, EOS)] * 9
     trust = learned(outputs, np.arange(18) % 3)
-    tree = ask(NgramDraft(Corpus.of(outputs), trust, {EOS}, 8)).propose(8, Price.free())
+    tree = ask(of_outputs(outputs, trust)).propose(8, Price.free())
     config = DraftConfig(trees=False)
-    chain = ask(NgramDraft(Corpus.of(outputs), trust, {EOS}, 8, config)).propose(8, Price.free())
+    chain = ask(of_outputs(outputs, trust, config)).propose(8, Price.free())
     assert not tree.is_chain
     assert chain.is_chain
     assert len(chain) >= 2
@@ -159,7 +170,7 @@ def test_the_corpus_knows_which_outputs_it_holds():
 
 
 def test_an_empty_corpus_drafts_from_the_context_alone():
-    session = ask(NgramDraft(Corpus.of([]), trusts.unknown(), {EOS}, 8), prompt=(1, 2, 3, 1))
+    session = ask(of_outputs([], trusts.unknown()), prompt=(1, 2, 3, 1))
     assert session.propose(4, Price.free()).tokens[0] == 2
 
 

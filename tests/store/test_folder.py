@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from tascel.errors import BundleError
 from tascel.store import folder as store
 from tascel.store.folder import check_folder, map_array, open_folder, write_folder
-from tascel.store.manifest import Manifest, public_command
+from tascel.store.manifest import VERSION, Manifest, public_command
 
 ABOUT = Manifest(
     model="org/model",
@@ -135,8 +135,8 @@ def test_nothing_else_is_replaced(tmp_path):
     (path / "notes.txt").write_text("x")
     refused(write_folder, path, filler(), match=r"holds notes\.txt")
     (path / "notes.txt").unlink()
-    edit(path, version=3)
-    refused(write_folder, path, filler(), match="version 3")
+    edit(path, version=VERSION + 1)
+    refused(write_folder, path, filler(), match=f"version {VERSION + 1}")
 
 
 def test_an_older_bundle_is_not_damaged_and_may_be_replaced(tmp_path):
@@ -273,7 +273,7 @@ def test_not_a_bundle(tmp_path):
     ("changes", "match"),
     [
         ({"format": "zip"}, "is no tascel-bundle manifest"),
-        ({"version": 3, "unheard": 1}, "is version 3, this tascel reads 2"),
+        ({"version": VERSION + 1, "unheard": 1}, f"is version {VERSION + 1}, this tascel reads"),
         ({"version": "1"}, "impossible version '1'"),
         ({"version": True}, "impossible version True"),
         ({"version": 0}, "impossible version 0"),
