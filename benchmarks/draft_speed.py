@@ -15,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from tascel.bundle import SEGMENT, Bundle, fill
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
+from tascel.draft.reader import Reader
 from tascel.engines.profile import machine
 from tascel.store.folder import map_array, write_folder
 from tascel.store.manifest import Manifest
@@ -51,15 +54,25 @@ def read(paths: Sequence[str], model: str, tokens: int, held: int) -> Task:
         kept += [t for t, f in zip(traces, fold, strict=True) if f > 0]
     kept = [kept[i] for i in rng.permutation(len(kept))]
     asked = [asked[i] for i in rng.permutation(len(asked))]
-    outputs = [output for _, output in codec.answers(kept)]
-    some = kept[:SAMPLE]
-    prompts = [codec.prompt(t.messages, t.tools) for t in some]
-    trust = trusts.learn(outputs[:SAMPLE], prompts, [folds(groups(some), 3)])
-    sizes = [1 + len(output) for output in outputs]
+    reader = Reader(codec.tokenizer)
+    answers = [(codec.prompt(t.messages, t.tools), output) for t, output in codec.answers(kept)]
+    prompts, outputs = zip(*answers[:SAMPLE], strict=True)
+    trust = trusts.learn(
+        outputs, prompts, [reader.words(p) for p in prompts], [reader.about(p) for p in prompts],
+        [folds(groups(kept[:SAMPLE]), 3)], codec.vocab_size,
+    )  # fmt: skip
+    sizes = [1 + len(output) for _, output in answers]
     times = -(-tokens // sum(sizes))  # repeated where the traces are few
     enough = int(np.searchsorted(np.cumsum(sizes * times), tokens)) + 1
-    answers = [(codec.prompt(t.messages, t.tools), codec.answer(t)) for t in asked]
-    return Task(codec, (outputs * times)[:enough], trust, answers)
+    held_out = [(codec.prompt(t.messages, t.tools), codec.answer(t)) for t in asked]
+    return Task(codec, reader, (answers * times)[:enough], trust, held_out)
+
+
+def learned(task: Task) -> Knowledge:
+    """What the task's answers teach."""
+    prompts, outputs = zip(*task.answers, strict=True)
+    words, about = task.reader.all_words(prompts), [task.reader.about(p) for p in prompts]
+    return Knowledge.of(outputs, words, about, task.codec.vocab_size)
 
 
 def tiled(text: Ids, times: int) -> Ids:
@@ -72,10 +85,11 @@ def tiled(text: Ids, times: int) -> Ids:
 
 
 def saved(path: Path, task: Task) -> Bundle:
-    """The corpus as `tascel build` leaves it, opened."""
+    """What was learned as `tascel build` leaves it, opened."""
+    known = learned(task)
 
     def written(folder: Path) -> Manifest:
-        fill(folder, task.codec, Corpus.of(task.outputs), task.trust, "")
+        fill(folder, task.codec, known, task.trust, "")
         codec = task.codec
         return Manifest(
             model="",
@@ -99,20 +113,22 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     small, large = bundle.path / SEGMENT, scratch / "large"
     large.mkdir()
     np.save(large / "text.npy", tiled(bundle.corpus.text, 10))
-    some = int(np.searchsorted(np.cumsum([*map(len, task.outputs)]), INSERTED))
+    outputs = [output for _, output in task.answers]
+    some = int(np.searchsorted(np.cumsum([*map(len, outputs)]), INSERTED))
     content: dict[str, Any] = {
         "machine": machine(),
         "build": [alone(index, folder) for folder in (small, large)],
-        "arctic_build": [alone(insert, task.outputs[:some], depth) for depth in DEPTHS],
+        "arctic_build": [alone(insert, outputs[:some], depth) for depth in DEPTHS],
         "open_ms": fresh(OPEN, small, args.repeats),
         "first_proposal_ms": fresh(DRAFT, bundle.path, args.repeats),
     }
-    cache = warmed(task.outputs, DEPTHS[0])
-    steps = speeds(task, bundle.corpus, cache, args.repeats)
-    content["batches"] = batches(task, bundle.corpus, cache)
+    cache = warmed(outputs, DEPTHS[0])
+    steps = speeds(task, bundle.knowledge, cache, args.repeats)
+    content["batches"] = batches(task, bundle.knowledge, cache)
     del cache
     corpus = Corpus(*(map_array(large / f"{name}.npy", np.int32) for name in ("text", "array")))
-    content["steps"] = steps + speeds(task, corpus, None, args.repeats)
+    known = replace(bundle.knowledge, corpus=corpus)
+    content["steps"] = steps + speeds(task, known, None, args.repeats)
     return content
 
 

@@ -6,7 +6,7 @@ Used by draft_speed.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter_ns
 from typing import Any
 
@@ -16,8 +16,10 @@ from tascel.bench.replay import built_in_price
 from tascel.codec import Codec
 from tascel.draft import ngram
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
+from tascel.draft.reader import Reader
 from tascel.types import Ids, Request
 
 Answers = list[tuple[Ids, Ids]]  # prompt and output
@@ -31,10 +33,12 @@ FLUSHED = 8  # answers walked with cold caches
 
 @dataclass(frozen=True)
 class Task:
-    """Train outputs to index, trust learned on a sample of them, and answers held out of both."""
+    """Train answers to learn from, trust learned on a sample of them, and answers held out of both.
+    Without a `reader` drafts look at no prompt."""
 
     codec: Codec
-    outputs: list[Ids]
+    reader: Reader | None
+    answers: Answers
     trust: Any
     held: Answers
 
@@ -47,10 +51,12 @@ class Ours:
 
     name = "tascel"
 
-    def __init__(self, task: Task, corpus: Corpus, config: DraftConfig, price: Price) -> None:
-        corpus = Corpus(corpus.text, corpus.array)  # what one way has looked up helps no other
-        codec, self.price, self.kernel = task.codec, price, list[int]()
-        self.draft = NgramDraft(corpus, task.trust, codec.eos_ids, codec.vocab_size, config)
+    def __init__(self, task: Task, known: Knowledge, config: DraftConfig, price: Price) -> None:
+        # what one way has looked up helps no other
+        corpus, forms = (Corpus(c.text, c.array) for c in (known.corpus, known.templates))
+        known = replace(known, corpus=corpus, templates=forms)
+        self.price, self.kernel = price, list[int]()
+        self.draft = NgramDraft(known, task.trust, task.reader, task.codec.eos_ids, config)
         self.draft.warm()
 
     def open(self, prompt: Ids) -> None:
@@ -181,7 +187,7 @@ def steps(
     return table
 
 
-def speeds(task: Task, corpus: Corpus, cache: Any, repeats: int) -> list[dict[str, Any]]:
+def speeds(task: Task, known: Knowledge, cache: Any, repeats: int) -> list[dict[str, Any]]:
     """Chains and trees, priced and as large as they may be, caches warm and flushed."""
     size = len(task.held) // (repeats + 1)
     rounds = [task.held[i * size : (i + 1) * size] for i in range(repeats + 1)]
@@ -189,20 +195,20 @@ def speeds(task: Task, corpus: Corpus, cache: Any, repeats: int) -> list[dict[st
     for shape, config in SHAPES.items():
         for price in (PRICE, FREE):
             for flush in (False, True):
-                ways: list[Ours | Arctic] = [Ours(task, corpus, config, price)]
+                ways: list[Ours | Arctic] = [Ours(task, known, config, price)]
                 ways += [Arctic(cache, config, price)] if cache is not None else []
-                about = {"shape": shape, "tokens": len(corpus), "priced": price is PRICE}
+                about = {"shape": shape, "tokens": len(known.corpus), "priced": price is PRICE}
                 walked = [rounds[0], rounds[1][:FLUSHED]] if flush else rounds
                 for row in steps(ways, walked, flush):
                     table.append(about | {"flushed": flush} | row)
     return table
 
 
-def batches(task: Task, corpus: Corpus, cache: Any) -> list[dict[str, Any]]:
+def batches(task: Task, known: Knowledge, cache: Any) -> list[dict[str, Any]]:
     """`propose_many` over 16 rows beside 16 calls; a batch ends with its shortest answer."""
     table: list[dict[str, Any]] = []
     for shape, config in SHAPES.items():
-        ours = [Ours(task, corpus, config, PRICE) for _ in range(2 * ROWS)]
+        ours = [Ours(task, known, config, PRICE) for _ in range(2 * ROWS)]
         theirs = [Arctic(cache, config, PRICE) for _ in range(ROWS)]
         for i, way in enumerate(ours):  # one draft for all rows asked at once, one for the others
             way.draft = ours[i // ROWS].draft

@@ -10,6 +10,7 @@ import numpy as np
 from tascel.draft import ngram
 from tascel.draft import trust as trusts
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
 
 SCRIPT = str(Path(__file__).parents[2] / "benchmarks" / "draft_steps.py")
 
@@ -23,8 +24,9 @@ def test_every_draft_is_timed_and_so_is_its_kernel(monkeypatch):
     script = runpy.run_path(SCRIPT)
     outputs = [np.array([1, 2, 3, 7], np.int32)] * 5
     held = [(np.array([4, 5], np.int32), outputs[0])] * 2
-    task = script["Task"](Codec(), outputs, trusts.unknown(), held)
-    way = script["Ours"](task, Corpus.of(outputs), script["SHAPES"]["tree of 32"], script["FREE"])
+    task = script["Task"](Codec(), None, held, trusts.unknown(), held)
+    known = Knowledge.only(Corpus.of(outputs), Codec.vocab_size)
+    way = script["Ours"](task, known, script["SHAPES"]["tree of 32"], script["FREE"])
     (row,) = script["steps"]([way], [held, held], flush=False)
     assert row["who"] == "tascel"
     assert row["drafted"] > 0

@@ -17,6 +17,7 @@ from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import FIRST_REST, LOSS
 from tascel.draft.corpus import Corpus
+from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.errors import TraceError
@@ -165,9 +166,8 @@ def test_our_draft_is_replayed_as_the_decode_loop_runs_it(
     prompts = [ids(i, 5, (3 * i) % VOCAB) for i in range(12)]
     requests = [Request(str(i), prompt, max_tokens=most) for i, prompt in enumerate(prompts)]
     plain = [complete(decode(engine, None, r, price, byte_stream())).tokens for r in requests]
-    draft = NgramDraft(
-        Corpus.of([ids(*tokens) for tokens in plain[:8]]), trusts.unknown(), {3}, VOCAB
-    )
+    knowledge = Knowledge.only(Corpus.of([ids(*tokens) for tokens in plain[:8]]), VOCAB)
+    draft = NgramDraft(knowledge, trusts.unknown(), None, {3})
     real = [
         complete(decode(engine, OnlyAfterThePrefill(draft), r, price, byte_stream()))
         for r in requests
