@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from tokenizers import Tokenizer
 
+from tascel.token_bytes import TokenBytes
 from tascel.types import Ids
 
 #: What a token looks like, as bits.
@@ -24,6 +25,8 @@ _MOST = 1024
 _KEPT = 100_000
 #: Stands before a word while it is spelled: no tokenizer joins it with what follows.
 _BEFORE = "\n"
+#: Bytes that are only part of a character each become a character of their own.
+_PARTS = "surrogateescape"
 
 
 class Spelled(NamedTuple):
@@ -47,22 +50,20 @@ class Speller:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        vocabulary = tokenizer.get_vocab(with_added_tokens=True)
-        special = {
-            id_ for id_, token in tokenizer.get_added_tokens_decoder().items() if token.special
-        }
-        self.texts = [""] * (1 + max(vocabulary.values()))
-        for token, id_ in vocabulary.items():
-            if id_ not in special:
-                self.texts[id_] = _plain(token)
+        size = 1 + max(tokenizer.get_vocab(with_added_tokens=True).values())
+        bytes_of = TokenBytes(tokenizer)
+        self.texts = [bytes_of(id_).decode(errors=_PARTS) for id_ in range(size)]
+        for id_, token in tokenizer.get_added_tokens_decoder().items():
+            if token.special:
+                self.texts[id_] = ""
         self.looks = np.array([_look(text) for text in self.texts], np.uint8)
         self._before = tokenizer.encode(_BEFORE, add_special_tokens=False).ids
         self._other: dict[bytes, list[int]] = {}
 
     def words(self, prompt: Ids) -> Spelled:
         """Both spellings of all words of a prompt i32[n]."""
-        known = np.where((prompt >= 0) & (prompt < len(self.looks)), prompt, 0)
-        look = self.looks[known]
+        known = (prompt >= 0) & (prompt < len(self.looks))
+        look = np.where(known, self.looks[np.where(known, prompt, 0)], 0)
         inside = np.zeros(len(prompt) + 1, bool)
         inside[1:-1] = ((look[:-1] & LAST) > 0) & ((look[1:] & (FIRST | SPACED)) == FIRST)
         where = np.flatnonzero(((look & OPENS) > 0) & ~inside[:-1])[-_MOST:]
@@ -104,14 +105,8 @@ class Speller:
         return [self._other[key] for key in keys]
 
     def _turned(self, word: Ids) -> str:
-        spaced = self.looks[word[0]] & SPACED if 0 <= word[0] < len(self.looks) else 0
         text = self._tokenizer.decode(word.tolist(), skip_special_tokens=False).strip()
-        return f"{_BEFORE}{text}" if spaced else f"{_BEFORE} {text}"
-
-
-def _plain(token: str) -> str:
-    """A vocabulary entry as text; bytes beyond ASCII stay as byte-level tokenizers write them."""
-    return token.replace("Ġ", " ").replace("▁", " ").replace("Ċ", "\n").replace("ĉ", "\t")
+        return f"{_BEFORE}{text}" if self.looks[word[0]] & SPACED else f"{_BEFORE} {text}"
 
 
 def _look(text: str) -> int:
@@ -121,9 +116,14 @@ def _look(text: str) -> int:
     first = bare[0]
     return (
         SPACED * (text[0].isspace())
-        | FIRST * first.isalnum()
-        | LAST * bare[-1].isalnum()
-        | OPENS * (first.isalnum() or first in _OPENING)
+        | FIRST * _in_word(first)
+        | LAST * _in_word(bare[-1])
+        | OPENS * (_in_word(first) or first in _OPENING)
         | DIGIT * first.isdigit()
         | UPPER * first.isupper()
     )
+
+
+def _in_word(character: str) -> bool:
+    """Parts of characters are taken for letters."""
+    return character.isalnum() or "\udc80" <= character <= "\udcff"

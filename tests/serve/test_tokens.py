@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from tascel.serve.replies import TextLogprobs
-from tascel.serve.tokens import TokenBytes, chat_logprobs, text, text_logprobs
+from tascel.serve.tokens import chat_logprobs, text, text_logprobs
+from tascel.token_bytes import TokenBytes
 from tascel.types import Chunk, Logprobs
 
 

@@ -14,7 +14,7 @@ from tascel.runner import Runner
 from tascel.serve.errors import ApiError
 from tascel.serve.limits import Limits
 from tascel.serve.schema import Asked, Part
-from tascel.serve.tokens import TokenBytes
+from tascel.token_bytes import TokenBytes
 from tascel.tools import CallFormat
 from tascel.types import Grammar, Ids, Request, Sampling
 

@@ -2,38 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Sequence
 
-from tokenizers import Tokenizer
-
 from tascel.serve.replies import ChatLogprobs, TextLogprobs, TokenLogprob, TopLogprob
+from tascel.token_bytes import TokenBytes
 from tascel.types import Chunk
 
-_BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 #: What OpenAI writes for a probability of nothing; JSON has no infinity.
 _LEAST = -9999.0
-
-
-class TokenBytes:
-    """The bytes of each id of a vocabulary; those of an answer's ids, joined, are its text."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        # Byte-level vocabularies spell each byte as one printable character, as GPT-2's does.
-        self._spelled = "ByteLevel" in repr(tokenizer.decoder)
-        self._added = frozenset(tokenizer.get_added_tokens_decoder())
-
-    def __call__(self, token: int) -> bytes:
-        """The bytes of an id; none for one that is not in the vocabulary."""
-        spelled = self._tokenizer.id_to_token(token) or ""
-        if token in self._added:
-            return spelled.encode()
-        if self._spelled:
-            return bytes(_BYTES[char] for char in spelled if char in _BYTES)
-        if fallback := _BYTE.fullmatch(spelled):
-            return bytes.fromhex(fallback[1])
-        return spelled.replace("▁", " ").encode()
 
 
 def text(token: bytes) -> str:
@@ -79,15 +55,3 @@ def text_logprobs(
 
 def _entry(token: bytes, logprob: float) -> TopLogprob:
     return TopLogprob(token=text(token), logprob=max(logprob, _LEAST), bytes=list(token))
-
-
-def _byte_alphabet() -> dict[str, int]:
-    """GPT-2's spelling: printable bytes stand for themselves, the others for U+0100 and on."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {chr(byte): byte for byte in printable} | {
-        chr(0x100 + at): byte for at, byte in enumerate(others)
-    }
-
-
-_BYTES = _byte_alphabet()
