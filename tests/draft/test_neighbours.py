@@ -8,8 +8,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tascel.draft.kernels import retrieval
-from tascel.draft.neighbours import ALONE, BYTES, RAREST, Neighbours
+from tascel.draft.kernels.retrieval import RAREST, VISITS
+from tascel.draft.neighbours import ALONE, BYTES, COMMON, SCALE, Neighbours
 
 features = st.sets(st.integers(0, 30), max_size=12).map(lambda ids: some(*ids))
 prompts = st.lists(features, max_size=40)
@@ -20,7 +20,7 @@ def some(*ids: int) -> np.ndarray:
 
 
 def weight(holders: int, count: int) -> int:
-    return round(retrieval.SCALE * math.log1p(count / holders) ** 2)
+    return round(SCALE * math.log1p(count / holders) ** 2)
 
 
 def held(index: Neighbours) -> dict[int, list[int]]:
@@ -30,17 +30,16 @@ def held(index: Neighbours) -> dict[int, list[int]]:
 
 def plain(index: Neighbours, asked: np.ndarray, k: int, without: list[bool]):
     """What `find` says, in plain Python."""
-    lists, count = held(index), len(index)
-    worth = {key: weight(len(in_), count) for key, in_ in lists.items() if in_}
-    unknown = sum(key not in lists for key in asked.tolist())
-    mass = sum(worth.get(key, 0) for key in asked.tolist())
-    mass += min(unknown, RAREST) * (weight(1, count) if count else 0)
+    lists, worth = held(index), dict(zip(index.keys.tolist(), index.weights.tolist(), strict=True))
+    ids = asked.tolist()
+    mass = sum(sorted((worth[i] for i in ids if i in worth), reverse=True)[:RAREST])
+    if len(index):
+        mass += min(RAREST, sum(i not in worth for i in ids)) * weight(1, len(index))
     found = []
-    for trace in range(count):
-        both = sum(worth.get(key, 0) for key in asked.tolist() if trace in lists.get(key, []))
+    for trace, own in enumerate(index.masses.tolist()):
+        both = sum(worth[i] for i in ids if trace in lists.get(i, []))
         if both and not (trace < len(without) and without[trace]):
-            either = int(index.masses[trace]) + mass - both
-            found.append((np.float32(both / either), trace))
+            found.append((np.float32(both / max(both, own + mass - both)), trace))
     best = sorted(found, reverse=True)[:k]
     return [trace for _, trace in best], [like for like, _ in best]
 
@@ -62,19 +61,22 @@ def test_an_index_holds_the_rarest_of_each_trace(parts: list[np.ndarray]) -> Non
     for trace, part in enumerate(parts):
         here = {key for key, in_ in lists.items() if trace in in_}
         alone = sorted(key for key in part.tolist() if holders[key] == 1)
-        several = {key for key in part.tolist() if 1 < holders[key] <= 6 * count**0.5}
+        several = {key for key in part.tolist() if 1 < holders[key] <= COMMON * count**0.5}
         assert here == {*alone[:ALONE], *several}
-        assert index.masses[trace] == sum(weight(len(lists[key]), count) for key in here)
+        assert index.masses[trace] == sum(weight(holders[key], count) for key in here)
 
 
 @given(
     st.lists(st.integers(0, 9), max_size=9),
+    st.lists(st.integers(0, 2**16 - 1), max_size=9),
     *[st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-2, 9), max_size=12)] * 3,
     features,
 )
-def test_a_damaged_index_is_only_a_bad_one(keys, starts, traces, masses, asked) -> None:
+def test_a_damaged_index_is_only_a_bad_one(keys, weights, starts, traces, masses, asked) -> None:
     index = Neighbours(
-        np.array(keys, np.uint32), *(np.array(a, np.int32) for a in (starts, traces, masses))
+        np.array(keys, np.uint32),
+        np.array(weights, np.uint16),
+        *(np.array(array, np.int32) for array in (starts, traces, masses)),
     )
     found, similarity = index.find(asked, 4)
     assert len(set(found.tolist())) == len(found)
@@ -124,15 +126,16 @@ def test_an_index_keeps_to_its_bytes() -> None:
     rng = np.random.default_rng(0)
     parts = [np.unique(rng.integers(0, 20_000, 150).astype(np.uint32)) for _ in range(500)]
     index = Neighbours.of(parts)
-    arrays = (index.keys, index.starts, index.traces, index.masses)
+    arrays = (index.keys, index.weights, index.starts, index.traces, index.masses)
     assert sum(a.nbytes for a in arrays) <= BYTES * len(parts) + 4
     assert index.find(parts[7], 1)[0].tolist() == [7]
 
 
 def test_a_search_reads_only_so_much() -> None:
-    half = retrieval.VISITS // 2 + 1
+    half = VISITS // 2 + 1
     index = Neighbours(
         some(1, 2),
+        np.array([9, 8], np.uint16),
         np.array([0, half, 2 * half], np.int32),
         np.arange(2 * half, dtype=np.int32),
         np.ones(2 * half, np.int32),

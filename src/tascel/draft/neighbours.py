@@ -5,22 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.features import Features
-from tascel.draft.kernels.retrieval import Lists, nearest, weight
+from tascel.draft.kernels.retrieval import RAREST, Lists, nearest
 from tascel.types import Ids
 
-#: Features kept of a trace; fewer, where the index would take more than `BYTES` a trace.
-RAREST = 48
-BYTES = 250
-#: So many of them at most that no other trace has: they find a prompt that comes again.
+BYTES = 250  # of the index for each trace; where they do not suffice, it keeps fewer than `RAREST`
+#: So many features of a trace at most that no other has: they find a prompt that comes again.
 ALONE = 2
 #: Features that more traces hold than this times the root of their number tell nothing: shared
 #: instructions, templates, lists of tools. So the work of a search grows with that root.
-COMMON = 6
+COMMON = 4
+SCALE = 64  # of weights: from 31 for half of all traces to 27,000 for one of a thousand million
 _CHUNK = 4096  # traces counted at a time
 
 _NOBODY = np.zeros(0, np.bool_)
@@ -31,13 +31,14 @@ _NONE = np.zeros(0, np.int64)
 class Neighbours:
     """An inverted index of traces by their rarest features, at most 250 bytes a trace.
 
-    `keys` u32[F] sorted: the features; `starts` i32[F + 1] and `traces` i32[P]: feature i stands
-    in the traces traces[starts[i] : starts[i + 1]], in none where it is too common to tell
-    anything; `masses` i32[n]: the weights of a trace's features, added up. None is trusted: what
-    is read is checked.
+    `keys` u32[F] sorted: the features; `weights` u16[F]: how rare they are among all traces, 0 for
+    those too common to tell anything; `starts` i32[F + 1] and `traces` i32[P]: feature i is among
+    the rarest of the traces traces[starts[i] : starts[i + 1]]; `masses` i32[n]: the weights of a
+    trace's features, added up. None is trusted: what is read is checked.
     """
 
     keys: Features
+    weights: NDArray[np.uint16]
     starts: Ids
     traces: Ids
     masses: Ids
@@ -48,8 +49,8 @@ class Neighbours:
         count = len(features)
         keys, holders = _holders(features)
         common = holders > COMMON * np.sqrt(count)
-        holders[common] = 0
-        picked = [_telling(np.searchsorted(keys, some), holders) for some in features]
+        weights = np.where(common, 0, _weight(holders, count)).astype(np.uint16)
+        picked = [_telling(np.searchsorted(keys, some), weights, holders) for some in features]
         lengths = [len(some) for some in picked]
         owner = np.repeat(np.arange(count, dtype=np.int32), lengths)
         rank = np.concatenate([_NONE, *map(np.arange, lengths)])
@@ -61,18 +62,19 @@ class Neighbours:
         owner, number = owner[rank < most], number[rank < most]
         sizes = np.bincount(number, minlength=len(keys))
         kept = common | (sizes > 0)
-        starts = np.cumsum(np.append(0, sizes[kept]))
+        starts = np.cumsum(np.append(0, sizes[kept])).astype(np.int32)
         traces = owner[np.argsort(number, kind="stable")]
-        masses = np.bincount(owner, weight(sizes[number], count), minlength=count)
-        return Neighbours(keys[kept], starts.astype(np.int32), traces, masses.astype(np.int32))
+        masses = np.bincount(owner, weights[number], minlength=count).astype(np.int32)
+        return Neighbours(keys[kept], weights[kept], starts, traces, masses)
 
     @cached_property
     def lists(self) -> Lists:
         """As the kernel takes it: read-only like a mapped file, so that it compiles once."""
-        views = self.starts.view(), self.traces.view(), self.masses.view()
-        for view in views:
+        starts, traces, masses = self.starts.view(), self.traces.view(), self.masses.view()
+        weights = self.weights.view()
+        for view in (starts, traces, weights, masses):
             view.flags.writeable = False
-        return Lists(*views)
+        return Lists(starts, traces, weights, masses)
 
     def find(
         self, features: Features, k: int, without: NDArray[np.bool_] | None = None
@@ -81,15 +83,15 @@ class Neighbours:
         newest first among equals, and how like it they are, f32[<=k] in 0..1.
 
         The likeness is a weighted Jaccard index: the weight of what both have over the weight of
-        what either has, features weighing by their rarity. So it compares between requests.
-        Features that the index does not know weigh like those of a single trace, at most `RAREST`
-        of them. `without[i]` leaves trace i out.
+        what either has, features weighing by their rarity. So it compares between requests. A
+        request weighs as much as its `RAREST` rarest features, and at most so many that the index
+        does not know, each as if one trace held it. `without[i]` leaves trace i out.
         """
         at, known = np.searchsorted(self.keys, features), np.zeros(len(features), np.bool_)
         if len(self.keys):
             known = self.keys.take(at, mode="clip") == features
         traces, similarity = np.empty(k, np.int32), np.empty(k, np.float32)
-        unknown = min(len(features) - int(known.sum()), RAREST)
+        unknown = min(len(features) - int(known.sum()), RAREST) * int(_weight(1, len(self)))
         left_out = _NOBODY if without is None else without
         found = nearest(self.lists, at[known], unknown, left_out, traces, similarity)
         return traces[:found], similarity[:found]
@@ -108,14 +110,23 @@ def _holders(features: Sequence[Features]) -> tuple[Features, NDArray[np.int64]]
     return keys, holders
 
 
-def _telling(features: NDArray[np.int64], holders: NDArray[np.int64]) -> NDArray[np.int64]:
+def _telling(
+    features: NDArray[np.int64], weights: NDArray[np.uint16], holders: NDArray[np.int64]
+) -> NDArray[np.int64]:
     """Of one trace's features those to keep, rarest first, up to `RAREST`."""
-    sizes = holders[features]
-    order = np.argsort(sizes, kind="stable")
-    alone, several = order[sizes[order] == 1], order[sizes[order] > 1]
-    return features[np.concatenate([alone[:ALONE], several])][:RAREST]
+    rarest = features[np.argsort(holders[features], kind="stable")]
+    alone = rarest[holders[rarest] == 1]
+    several = rarest[(holders[rarest] > 1) & (weights[rarest] > 0)]
+    return np.concatenate([alone[:ALONE], several])[:RAREST]
+
+
+def _weight(holders: Any, count: int) -> Any:
+    """What features are worth that so many of `count` traces hold: the logarithm of their inverse
+    frequency, squared, in `SCALE`-ths."""
+    return np.rint(SCALE * np.log1p(count / holders) ** 2)
 
 
 def _bytes(number: NDArray[np.int64]) -> int:
-    """What lists with these features take: a key and a start each, and a trace for each time."""
-    return 4 * len(number) + 8 * len(np.unique(number))
+    """What an index of these features takes: a key, a weight and a start for each, and a trace for
+    each time."""
+    return 4 * len(number) + 10 * len(np.unique(number))
