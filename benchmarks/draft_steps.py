@@ -12,19 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from tascel.bench.replay import built_in_price
 from tascel.codec import Codec
 from tascel.draft import ngram
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import DraftConfig, NgramDraft
-from tascel.draft.price import Price
+from tascel.draft.price import Price, typical
 from tascel.draft.reader import Reader
 from tascel.types import Ids, Request
 
 Answers = list[tuple[Ids, Ids]]  # prompt and output
 SHAPES = {"chain of 16": DraftConfig(most=16, trees=False), "tree of 32": DraftConfig(most=32)}
-PRICE = built_in_price()
+PRICE = typical()
 FREE = Price.free()
 ROOM, ROWS = 512, 16
 DEPTHS = (64, 24)  # of arctic's tree: its own default, which is timed, and vLLM's

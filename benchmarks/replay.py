@@ -25,10 +25,11 @@ from rich.table import Table
 from tascel.bench.examples import examples
 from tascel.bench.forced import Rules
 from tascel.bench.peers import DEFAULTS, VARIANTS
-from tascel.bench.replay import BUILT_IN, built_in_price, compare, report
+from tascel.bench.replay import BUILT_IN, compare, report
 from tascel.bench.tuning import PARTS, tune
 from tascel.builder import Progress, build
 from tascel.cli.console import out, plain_table, progress
+from tascel.draft.price import typical
 from tascel.engines.profile import read_price
 from tascel.store.file import whole_file
 from tascel.traces.folds import folds, held_out_ways
@@ -74,7 +75,7 @@ def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, 
     """One task: the document of `tascel replay`, and of how many traces it comes."""
     learned, asked = divided([*read_traces(file)], args.split)
     drawn = np.random.default_rng(args.seed).permutation(len(asked))[: args.limit]
-    price = built_in_price() if args.price is None else read_price(args.price)
+    price = typical() if args.price is None else read_price(args.price)
     bad = BadLines()
     with TemporaryDirectory() as folder:
         bundle = build(learned, args.model, Path(folder) / "bundle", progress=show)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,24 +14,14 @@ import numpy as np
 from tascel import bundle as bundles
 from tascel.bundle import Bundle
 from tascel.codec import Codec
-from tascel.draft import trust as trusts
-from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
 from tascel.errors import ModelError, RequestError, TascelError, TraceError
+from tascel.lessons import Kept, Lessons, Progress, Sampled
 from tascel.store.folder import refuse_foreign, write_folder
-from tascel.store.manifest import Manifest, public_command
+from tascel.store.manifest import Manifest, TaskEntry, public_command
 from tascel.summary import summarise
-from tascel.traces.folds import folds, held_out_ways
 from tascel.traces.read import read_traces
 from tascel.types import Ids, Trace
-
-FOLDS = 5
-#: Trust is learned on at most so many tokens of the sampled traces: more teach little more.
-TRUST_TOKENS = 500_000
-
-
-#: Hears how far a long job is: its stage, what is done and, where known, of how much.
-Progress = Callable[[str, int, int | None], None]
 
 
 def silent(stage: str, done: int, total: int | None) -> None:
@@ -45,7 +35,9 @@ class BuildConfig:
     `own_outputs`: for so many traces the model's own answer replaces the reference, since drafts
     must predict the model. `text`: whether SUMMARY.md quotes frequent n-grams. `corpus_tokens`
     bounds the index (8 bytes a token): beyond it, every second trace is left out, and so on.
-    `trust_traces` bounds the sample that trust is learned on.
+    `trust_traces` bounds the sample that trust is learned on. `tasks`: "auto" takes the traces'
+    own `task` labels where all have one, else finds the tasks; "find" ignores labels; "one" takes
+    everything for one task.
     """
 
     own_outputs: int = 0
@@ -55,15 +47,11 @@ class BuildConfig:
     max_tokens: int = 512
     batch: int = 16
     seed: int = 0
+    tasks: str = "auto"
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """A trace as ids: the `serial`-th of the stream."""
-
-    serial: int
-    prompt: Ids
-    output: Ids
+    def __post_init__(self) -> None:
+        if self.tasks not in ("auto", "find", "one"):
+            raise RequestError(f"tasks cannot be {self.tasks!r}", "Choose `auto`, `find` or `one`")
 
 
 class Thinned:
@@ -116,11 +104,14 @@ def build(
         traces = read_traces(traces)
     thinned, sample, counts = _read(traces, codec, config, progress)
     own = _own_outputs(sample, codec, model, adapter, out, config, progress)
-    outputs = [own.get(trace.serial, trace.output) for trace in thinned.kept]
-    prompts = [trace.prompt for trace in thinned.kept]
+    kept = thinned.kept
+    outputs = [own.get(trace.serial, trace.output) for trace in kept]
+    prompts = [trace.prompt for trace in kept]
     reader = Reader(codec.tokenizer)
-    knowledge = _know(reader, prompts, outputs, codec.vocab_size, progress)
-    trust = _learn_trust(reader, sample, own, codec.vocab_size, progress)
+    lessons = Lessons(codec, reader, kept, outputs, sample, progress)
+    learned = lessons.learn("all", [*range(len(kept))])
+    found = lessons.tasks(config.tasks)
+    tasks = lessons.learn_tasks(found, config.text) if found else []
     counts |= {
         "outputs": len(outputs),
         "distinct_outputs": len({output.tobytes() for output in outputs}),
@@ -129,11 +120,18 @@ def build(
         "longest": max(map(len, outputs)),
     }
     weights = _weights(model, adapter)
+    entries = tuple(
+        TaskEntry(
+            task.name, len(task.learned.knowledge.places), *(t.per_pass() for t in task.tallies)
+        )
+        for task in tasks
+    )
 
     def fill(folder: Path) -> Manifest:
         quotable = [*_distinct(prompts, outputs)] if config.text else []
-        summary = summarise(codec, quotable, counts, str(model))
-        bundles.fill(folder, codec, knowledge, trust, summary)
+        summary = summarise(codec, quotable, counts, str(model), entries)
+        classifier = found.classifier if found else None
+        bundles.fill(folder, codec, learned, summary, tasks, classifier)
         return Manifest(
             model=public_command([str(model)])[0],
             weights=weights,
@@ -142,7 +140,8 @@ def build(
             eos_ids=tuple(sorted(codec.eos_ids)),
             counts=counts,
             command=public_command(command),
-            segments=(bundles.SEGMENT,),
+            segments=(bundles.ALL, *(f"task-{at:03}" for at in range(len(tasks)))),
+            tasks=entries,
         )
 
     write_folder(out, fill)
@@ -159,14 +158,6 @@ def _distinct(prompts: Sequence[Ids], outputs: Sequence[Ids]) -> Iterable[Ids]:
     """The outputs of distinct traces."""
     pairs = zip(prompts, outputs, strict=True)
     return {(prompt.tobytes(), output.tobytes()): output for prompt, output in pairs}.values()
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sampled:
-    """A trace that trust is learned on or that the model may answer itself."""
-
-    trace: Trace
-    kept: Kept
 
 
 def _read(
@@ -186,7 +177,7 @@ def _read(
         except RequestError as error:
             refused.append(error)
             continue
-        kept = Kept(seen, prompt, output)
+        kept = Kept(seen, prompt, output, trace.task)
         thinned.add(kept)
         place = seen if seen < size else rng.randrange(seen + 1)
         if place < size:
@@ -201,39 +192,6 @@ def _read(
             'Leave out `split`, or set it to "train" in the traces to learn from',
         )
     return thinned, sample, {"traces": seen, "refused": len(refused)}
-
-
-def _know(
-    reader: Reader,
-    prompts: Sequence[Ids],
-    outputs: Sequence[Ids],
-    vocab_size: int,
-    progress: Progress,
-) -> Knowledge:
-    progress("indexing", 0, None)
-    words = reader.all_words(prompts)
-    return Knowledge.of(outputs, words, [reader.about(p) for p in prompts], vocab_size)
-
-
-def _learn_trust(
-    reader: Reader,
-    sample: list[Sampled],
-    own: dict[int, Ids],
-    vocab_size: int,
-    progress: Progress,
-) -> trusts.Trust:
-    outputs = [own.get(s.kept.serial, s.kept.output) for s in sample]
-    enough = int(np.searchsorted(np.cumsum([*map(len, outputs)]), TRUST_TOKENS)) + 1
-    sample, outputs = sample[:enough], outputs[:enough]
-    ways = held_out_ways([s.trace for s in sample])
-    prompts = [s.kept.prompt for s in sample]
-
-    def report(done: int) -> None:
-        progress("learning trust", done, len(ways) * len(sample))
-
-    words, about = [reader.words(p) for p in prompts], [reader.about(p) for p in prompts]
-    in_folds = [folds(way, FOLDS) for way in ways]
-    return trusts.learn(outputs, prompts, words, about, in_folds, vocab_size, report)
 
 
 def _own_outputs(

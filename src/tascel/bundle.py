@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from tascel.codec import Codec
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels import copying, evidence
-from tascel.draft.knowledge import Knowledge
-from tascel.draft.neighbours import Neighbours
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.reader import Reader
-from tascel.draft.trust import Trust
 from tascel.errors import BundleError
-from tascel.store.folder import map_array, open_folder
+from tascel.learned import Learned, read_learned, read_router, write_learned, write_router
+from tascel.route.classify import Classifier
+from tascel.route.draft import Lane, RoutedDraft
+from tascel.route.policy import Policy, Tally
+from tascel.store.folder import open_folder
 from tascel.store.manifest import Manifest
 
 TOKENIZER = "tokenizer"
-SEGMENT = "all"
-TRUST = "trust.npy"
+ALL = "all"
+ROUTER = "router"
 SUMMARY = "SUMMARY.md"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
@@ -34,13 +32,16 @@ _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 class Bundle:
     """An opened bundle. Its arrays are mapped, not read: opening takes no time at any size.
 
-    `given` is the codec it was opened for, None if it shall use its own.
+    `learned` is what all traces teach; `tasks` are the tasks that were found or named in them, none
+    if they are one, and `classifier` tells prompts of these apart. `given` is the codec it was
+    opened for, None if it shall use its own.
     """
 
     path: Path
     manifest: Manifest
-    knowledge: Knowledge
-    trust: Trust
+    learned: Learned
+    tasks: Sequence[Task] = ()
+    classifier: Classifier | None = None
     given: Codec | None = None
 
     @staticmethod
@@ -66,16 +67,23 @@ class Bundle:
                 "than this model's",
                 "Use that model, or build a bundle for this one with `tascel build`",
             )
-        if manifest.segments != (SEGMENT,):
+        folders = (ALL, *(f"task-{at:03}" for at in range(len(manifest.tasks))))
+        if manifest.segments != folders:
             raise BundleError(f"{path}: has segments {manifest.segments}", _REBUILD)
-        folder = path / SEGMENT
-        knowledge = read_knowledge(folder, manifest.vocab_size)
-        return Bundle(path, manifest, knowledge, _read_trust(folder / TRUST), codec)
+        learned, *own = (read_learned(path / folder, manifest.vocab_size) for folder in folders)
+        if not own:
+            return Bundle(path, manifest, learned, given=codec)
+        classifier, tallies = read_router(path / ROUTER, len(own))
+        tasks = [
+            Task(entry.name, learned_there, pair)
+            for entry, learned_there, pair in zip(manifest.tasks, own, tallies, strict=True)
+        ]
+        return Bundle(path, manifest, learned, tasks, classifier, codec)
 
     @property
     def corpus(self) -> Corpus:
         """All outputs that were learned."""
-        return self.knowledge.corpus
+        return self.learned.knowledge.corpus
 
     @cached_property
     def codec(self) -> Codec:
@@ -103,73 +111,50 @@ class Bundle:
         except Exception as reason:  # tokenizers raises bare Exceptions
             raise BundleError(f"{self.path}: has no tokenizer.json ({reason})", _REBUILD) from None
 
-    def draft(self, config: DraftConfig | None = None) -> NgramDraft:
-        """The draft for requests of this task, kernels compiled."""
-        draft = NgramDraft(self.knowledge, self.trust, self.reader, self.manifest.eos_ids, config)
-        draft.warm()
-        return draft
+    def draft(self, config: DraftConfig | None = None) -> NgramDraft | RoutedDraft:
+        """The draft for requests of this bundle's tasks, kernels compiled."""
+        config = config or DraftConfig()
+        looks = config.rule == "calibrated"  # the other rules know nothing of prompts
+
+        def draft(learned: Learned) -> NgramDraft:
+            reader = self.reader if looks else None
+            eos_ids = self.manifest.eos_ids
+            return NgramDraft(learned.knowledge, learned.trust, reader, eos_ids, config)
+
+        made = pooled = draft(self.learned)
+        if looks and config.routed and self.classifier is not None:
+            lanes = [
+                Lane(task.name, (draft(task.learned), pooled), Policy(task.tallies))
+                for task in self.tasks
+            ]
+            made = RoutedDraft(pooled, lanes, self.classifier)
+        made.warm()
+        return made
 
 
-def fill(folder: Path, codec: Codec, knowledge: Knowledge, trust: Trust, summary: str) -> None:
+@dataclass(frozen=True, slots=True, eq=False)
+class Task:
+    """One of several tasks; `tallies` say what its own draft and the pooled one made of held-out
+    answers."""
+
+    name: str
+    learned: Learned
+    tallies: tuple[Tally, Tally]
+
+
+def fill(
+    folder: Path,
+    codec: Codec,
+    learned: Learned,
+    summary: str,
+    tasks: Sequence[Task] = (),
+    classifier: Classifier | None = None,
+) -> None:
     """Write a bundle's files, all but the manifest, into an empty folder."""
     codec.save(folder / TOKENIZER)
-    (folder / SEGMENT).mkdir()
-    write_knowledge(folder / SEGMENT, knowledge)
-    np.save(folder / SEGMENT / TRUST, trust)
+    write_learned(folder / ALL, learned)
+    for at, task in enumerate(tasks):
+        write_learned(folder / f"task-{at:03}", task.learned)
+    if classifier is not None:
+        write_router(folder / ROUTER, classifier, [task.tallies for task in tasks])
     (folder / SUMMARY).write_text(summary, encoding="utf-8")
-
-
-def write_knowledge(folder: Path, knowledge: Knowledge) -> None:
-    """One array a file."""
-    for name, array in _arrays(knowledge).items():
-        np.save(folder / f"{name}.npy", array)
-
-
-def _arrays(known: Knowledge) -> dict[str, NDArray[Any]]:
-    neighbours = known.neighbours
-    return {
-        "text": known.corpus.text, "array": known.corpus.array,
-        "templates": known.templates.text, "templates-array": known.templates.array,
-        "places": known.places, "frozen": known.frozen, "pointer": known.pointer,
-        "features": neighbours.keys, "starts": neighbours.starts,
-        "traces": neighbours.traces, "norms": neighbours.norms,
-    }  # fmt: skip
-
-
-def read_knowledge(folder: Path, vocab_size: int) -> Knowledge:
-    """What `write_knowledge` wrote, mapped.
-
-    Raises:
-        BundleError: missing, damaged, or sizes that do not fit each other.
-    """
-
-    def read(name: str, dtype: type[Any] = np.int32) -> NDArray[Any]:
-        array = map_array(folder / f"{name}.npy", dtype)
-        # the kernels note positions as i32
-        if array.ndim != 1 or len(array) >= 2**31:
-            raise BundleError(f"{folder / name}.npy: has an impossible shape", _REBUILD)
-        return array
-
-    known = Knowledge(
-        Corpus(read("text"), read("array")),
-        Corpus(read("templates"), read("templates-array")),
-        read("places"),
-        read("frozen", np.uint8),
-        read("pointer", np.float32),
-        Neighbours(
-            read("features", np.uint32), read("starts"), read("traces"), read("norms", np.float32)
-        ),
-    )
-    for corpus in (known.corpus, known.templates):
-        if len(corpus.text) != len(corpus.array):
-            raise BundleError(f"{folder}: text and suffix array do not fit", _REBUILD)
-    if len(known.frozen) != vocab_size or len(known.pointer) != copying.POINTS:
-        raise BundleError(f"{folder}: was learned for another vocabulary or version", _REBUILD)
-    return known
-
-
-def _read_trust(path: Path) -> Trust:
-    trust = np.array(map_array(path, np.float32), order="C")  # as the kernels are compiled for
-    if trust.shape != (2, evidence.CELLS) or not np.isfinite(trust).all():
-        raise BundleError(f"{path}: holds no trust of this version", _REBUILD)
-    return trust

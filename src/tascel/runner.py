@@ -17,9 +17,9 @@ from tascel.codec import Codec
 from tascel.decode.engine import Engine
 from tascel.decode.loop import Loop, complete, decode
 from tascel.decode.schedule import Event, Scheduler
-from tascel.draft.base import Draft
+from tascel.draft.base import Draft, Forgetful
 from tascel.draft.breaker import Breaker
-from tascel.draft.ngram import DraftConfig, NgramDraft
+from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
 from tascel.errors import RequestError
@@ -36,6 +36,7 @@ class Asked(TypedDict, total=False):
 
     Attributes:
         max_tokens: of the answer, 512 unless given.
+        task: whose draft to use; otherwise the prompt tells.
         prediction: what the answer is expected to be, a source of drafts.
         grammar: what it must look like; `tascel.grammar.Grammars` makes them.
         processors: makes what else changes logits; called once for each answer.
@@ -46,6 +47,7 @@ class Asked(TypedDict, total=False):
     sampling: Sampling | None
     stop: Sequence[str]
     max_tokens: int
+    task: str | None
     prediction: str | None
     grammar: Grammar | None
     processors: Callable[[], Sequence[Processor]] | None
@@ -103,6 +105,7 @@ class Runner:
             sampling=sampling,
             stop=tuple(asked.get("stop", ())),
             max_tokens=asked.get("max_tokens", 512),
+            task=asked.get("task"),
             prediction=None if expected is None else self.codec.output(expected),
             grammar=asked.get("grammar"),
             processors=asked.get("processors"),
@@ -156,7 +159,7 @@ class Runner:
         """As freshly loaded: what requests taught the draft and the breaker is dropped, and so are
         the prompts kept in the cache."""
         self.breaker = Breaker(self.price)
-        if isinstance(self.draft, NgramDraft):
+        if isinstance(self.draft, Forgetful):
             self.draft.forget()
         self.engine.forget()
 
@@ -238,7 +241,7 @@ def attach(
 
     engine = HfEngine(model, allow_no_drafts=not drafts, cache_tokens=cache_tokens)
     setting = _setting(model, engine.packed, name, weights)
-    draft: NgramDraft | None = None
+    draft: Draft | None = None
     price = Price.free()
     if bundle and drafts:
         price = price_of(engine, setting, progress=profile)
@@ -247,8 +250,7 @@ def attach(
     runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
-    if draft:
-        draft.forget()
+    runner.forget()
     return runner
 
 

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from tascel.codec import Codec
+from tascel.store.manifest import TaskEntry
 from tascel.types import Ids
 
 #: A quoted n-gram stands in at least so many distinct traces, so no single trace can be read off.
@@ -15,7 +16,13 @@ LONGEST, SHOWN = 12, 30
 SAMPLE = 5_000
 
 
-def summarise(codec: Codec, quotable: Sequence[Ids], counts: Mapping[str, int], model: str) -> str:
+def summarise(
+    codec: Codec,
+    quotable: Sequence[Ids],
+    counts: Mapping[str, int],
+    model: str,
+    tasks: Sequence[TaskEntry] = (),
+) -> str:
     """The page's Markdown. `quotable` are the outputs of distinct traces; without them no word of
     the traces is quoted."""
     lines = [
@@ -33,6 +40,7 @@ def summarise(codec: Codec, quotable: Sequence[Ids], counts: Mapping[str, int], 
         f"| output length | mean {counts['tokens'] / counts['outputs']:.0f}, "
         f"longest {counts['longest']} tokens |",
         "",
+        *_tasks(tasks),
     ]
     if not quotable:
         return "\n".join([*lines, "Quotes were left out on request.", ""])
@@ -46,11 +54,30 @@ def summarise(codec: Codec, quotable: Sequence[Ids], counts: Mapping[str, int], 
         "|---:|---:|---|",
     ]
     for gram, traces in grams:
-        quoted = codec.decode(gram).replace("|", "\\|").replace("\n", "⏎").replace("`", "'")
-        lines.append(f"| {traces:,} | {len(gram)} | `{quoted}` |")
+        lines.append(f"| {traces:,} | {len(gram)} | `{plain(codec.decode(gram))}` |")
     if not grams:
         lines.append("| | | *nothing is that frequent* |")
     return "\n".join([*lines, ""])
+
+
+def _tasks(tasks: Sequence[TaskEntry]) -> list[str]:
+    if not tasks:
+        return []
+    return [
+        "## Tasks",
+        "",
+        "Tokens a pass on held-out answers, drafted from the task's own traces and from all.",
+        "",
+        "| task | traces | its own | all |",
+        "|---|---:|---:|---:|",
+        *(f"| {plain(t.name)} | {t.traces:,} | {t.own:.2f} | {t.pooled:.2f} |" for t in tasks),
+        "",
+    ]
+
+
+def plain(text: str) -> str:
+    """As it may stand in a cell of a table."""
+    return text.replace("|", "\\|").replace("\n", "⏎").replace("`", "'")
 
 
 def frequent(outputs: Sequence[Ids]) -> list[tuple[tuple[int, ...], int]]:

@@ -20,7 +20,7 @@ from tascel.bench.peers import (
     suffix_cache,
     warmed,
 )
-from tascel.bench.replay import built_in_price
+from tascel.draft.price import typical
 from tascel.codec import Codec
 from tascel.draft.base import Proposal
 from tascel.draft.corpus import Corpus
@@ -177,7 +177,7 @@ def test_trees_come_in_topological_order_and_no_wider_than_allowed():
 
 @pytest.mark.peers
 def test_an_empty_tree_learns_finished_answers_and_a_warm_one_forgets_them():
-    rules = Rules(built_in_price(), 100)
+    rules = Rules(typical(), 100)
     same = [Example(ids(7, 8), ids(1, 2, 3, 4, 5, 6, EOS))] * 2
     cold = SuffixDecoding(suffix_cache(24, 100), learns=True, **SETTINGS)
     first, second = follow({"cold": Entrant(cold)}, same, rules)["cold"]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tascel.bench.bootstrap import interval
 from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
-from tascel.bench.replay import built_in_price, report
+from tascel.bench.replay import report
 from tascel.decode.loop import complete, decode
 from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
@@ -19,7 +19,7 @@ from tascel.draft.breaker import FIRST_REST, LOSS
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import NgramDraft
-from tascel.draft.price import Price
+from tascel.draft.price import Price, typical
 from tascel.errors import TraceError
 from tascel.types import Request
 
@@ -103,7 +103,7 @@ def test_counts_are_those_of_counting_by_hand(
     oracle_draft: Any, answers: list[list[int]], seed: int, skill: float, width: int, tree: bool,
     most: int,
 ) -> None:  # fmt: skip
-    rules = Rules(built_in_price(), VOCAB, max_tokens=most)
+    rules = Rules(typical(), VOCAB, max_tokens=most)
     for answer in answers:
         draft = Recorder(oracle_draft(answer[:most], seed, skill, width, tree))
         (cost,) = follow({"x": Entrant(draft)}, [Example(PROMPT, ids(*answer))], rules)["x"]
@@ -162,7 +162,7 @@ def test_our_draft_is_replayed_as_the_decode_loop_runs_it(
     fake_engine: Any, byte_stream: Any, trees: bool
 ) -> None:
     engine = fake_engine(vocab_size=VOCAB, trees=trees, eos_ids={3}, spread=4.0, order=2)
-    price, most = built_in_price(), 60
+    price, most = typical(), 60
     prompts = [ids(i, 5, (3 * i) % VOCAB) for i in range(12)]
     requests = [Request(str(i), prompt, max_tokens=most) for i, prompt in enumerate(prompts)]
     plain = [complete(decode(engine, None, r, price, byte_stream())).tokens for r in requests]
@@ -251,8 +251,8 @@ def test_answers_of_one_token_leave_nothing_to_estimate() -> None:
         report(costs, rules, "", {})
 
 
-def test_the_built_in_price_goes_on_beyond_its_table() -> None:
-    curve = built_in_price().curve(1, 63)
+def test_the_typical_goes_on_beyond_its_table() -> None:
+    curve = typical().curve(1, 63)
     assert curve[0] == 40
     assert curve[31] == pytest.approx(66.8)
     assert curve[63] > curve[31]

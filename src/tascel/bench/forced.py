@@ -14,10 +14,10 @@ from time import perf_counter
 
 import numpy as np
 
-from tascel.decode.walk import trim, walk
-from tascel.draft.base import Draft, Proposal
+from tascel.decode.walk import follow as along
+from tascel.decode.walk import trim
+from tascel.draft.base import Draft, Forgetful, Proposal
 from tascel.draft.breaker import Breaker
-from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.types import SOURCES, Ids, Request
 
@@ -85,7 +85,7 @@ def follow(
     for name in names:
         draft = entrants[name].draft
         _walk(draft, examples[0], "0", rules, None)
-        if isinstance(draft, NgramDraft):
+        if isinstance(draft, Forgetful):
             draft.forget()
     breakers = {n: Breaker(rules.price) if e.guarded else None for n, e in entrants.items()}
     costs: dict[str, list[Cost]] = {name: [] for name in names}
@@ -113,7 +113,7 @@ def _walk(draft: Draft, example: Example, id_: str, rules: Rules, breaker: Break
             offered = session.propose(room, rules.price)
             seconds += perf_counter() - started
             offered = trim(offered, room, rules.vocab_size, rules.trees)
-        step = _step(offered, answer[written:])
+        step = along(offered, answer[written:])
         tokens, path = [t for t, _ in step], [node for _, node in step if node >= 0]
         started = perf_counter()
         session.accept(tokens, offered, len(path))
@@ -130,16 +130,6 @@ def _walk(draft: Draft, example: Example, id_: str, rules: Rules, breaker: Break
     session.close()
     cost.draft_ms = 1000 * seconds
     return cost
-
-
-def _step(offered: Proposal, rest: Sequence[int]) -> list[tuple[int, int]]:
-    """What one pass writes, as (token, node): the drafted path along `rest`, then the model's."""
-    step: list[tuple[int, int]] = []
-    for pair in walk(offered, lambda _: rest[len(step)]):
-        step.append(pair)
-        if len(step) == len(rest):
-            break
-    return step
 
 
 def speedup(costs: Sequence[Cost], rules: Rules) -> float:

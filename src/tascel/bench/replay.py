@@ -17,21 +17,14 @@ from tascel.bench.tuning import tune as choose
 from tascel.builder import Progress, silent
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
-from tascel.draft.price import Price
+from tascel.draft.price import typical
 from tascel.engines.profile import read_price
 from tascel.errors import TascelError, TraceError
 from tascel.traces.read import BadLines, read_traces
 from tascel.types import SOURCES, Trace
 
-#: The cost of a pass by its width where no price file is given, in passes of one token.
+#: What stands in results where no price file is given.
 BUILT_IN = "built in: SmolLM2-135M in bfloat16 on 2 CPU cores"
-_CURVE = {1: 1.0, 4: 1.04, 8: 1.12, 12: 1.24, 16: 1.34, 24: 1.50, 32: 1.67}
-_STEP_MS = 40.0
-
-
-def built_in_price() -> Price:
-    """The price where no price file is given."""
-    return Price.from_points({width: _STEP_MS * x for width, x in _CURVE.items()}, widest=32)
 
 
 def replay(
@@ -59,7 +52,7 @@ def replay(
         limit: use only the first so many.
         max_tokens: longer answers are cut there.
         price: a file that `tascel profile` wrote, or the name of a kept one; None takes
-            `built_in_price`.
+            `draft.price.typical`.
         completions: a file that `tascel generate -o` or `bench --answers` wrote: other answers to
             these prompts.
         chain: nobody drafts trees.
@@ -80,7 +73,7 @@ def replay(
     settings = {name: settings[name] for name in names}
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     codec = opened.codec
-    cost = built_in_price() if price is None else read_price(Path(price))
+    cost = typical() if price is None else read_price(Path(price))
     rules = Rules(cost, codec.vocab_size, trees=not chain, max_tokens=max_tokens)
     if completions is None:
         rows = prompts(str(traces), split, limit, on_bad, need_answer=True)

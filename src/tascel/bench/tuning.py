@@ -15,6 +15,7 @@ from tascel.bundle import Bundle
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.errors import TascelError, TraceError
+from tascel.learned import Learned
 from tascel.traces.folds import folds, held_out_ways
 from tascel.types import Trace
 
@@ -56,8 +57,10 @@ def tune(
                 f"{len(pairs)} too few are here",
                 "Give a file that holds the training traces too, or leave out --tune",
             )
-        knowledge = Knowledge.only(Corpus.of(rest), bundle.manifest.vocab_size)
-        learned = replace(bundle, knowledge=knowledge, given=bundle.codec)
+        known = Knowledge.only(Corpus.of(rest), bundle.manifest.vocab_size)
+        learned = replace(
+            bundle, learned=Learned(known, bundle.learned.trust), tasks=(), given=bundle.codec
+        )
         trials.append((Peers(learned, chain=not rules.trees), asked))
     return {
         name: best(name, trials, rules, lambda n, of, name=name: progress(f"tuning {name}", n, of))

@@ -22,6 +22,7 @@ from tascel.cli import (
     profile,
     replay,
     serve,
+    tasks,
     verify,
 )
 from tascel.cli.console import err
@@ -63,6 +64,7 @@ for verb in (
     verify,
     profile,
     check,
+    tasks,
     assets,
     finetune,
     doctor,

@@ -23,6 +23,13 @@ def build(
     no_text: Annotated[
         bool, typer.Option("--no-text", help="Quote no n-grams in SUMMARY.md.")
     ] = False,
+    tasks: Annotated[
+        str,
+        typer.Option(
+            help="auto: the traces' own `task` labels, else found; find: ignore labels; one: "
+            "take everything for one task."
+        ),
+    ] = "auto",
     max_tokens: options.MaxTokens = 512,
     skip_bad: options.SkipBad = False,
 ) -> None:
@@ -33,7 +40,9 @@ def build(
 
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
-    config = BuildConfig(own_outputs=own_outputs, text=not no_text, max_tokens=max_tokens)
+    config = BuildConfig(
+        own_outputs=own_outputs, text=not no_text, max_tokens=max_tokens, tasks=tasks
+    )
     with progress() as report:
         bundle = run(
             stream, model, output, adapter=adapter, config=config, command=sys.argv,
@@ -50,3 +59,5 @@ def build(
         f"{counts['own_outputs']:,} the model's own), {counts['tokens']:,} tokens, "
         f"{size / 1e6:.1f} MB; see SUMMARY.md there"
     )
+    if bundle.tasks:
+        out.print(f"{len(bundle.tasks)} tasks: `tascel tasks {output}` lists them")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -59,6 +59,16 @@ def walk(proposal: Proposal, pick: Callable[[int], int]) -> Iterator[tuple[int, 
             return
         node = int(below[0])
         yield token, node
+
+
+def follow(offered: Proposal, rest: Sequence[int]) -> list[tuple[int, int]]:
+    """What a pass writes of a known answer of which `rest` is left, as `walk` says it."""
+    step: list[tuple[int, int]] = []
+    for pair in walk(offered, lambda _: rest[len(step)]):
+        step.append(pair)
+        if len(step) == len(rest):
+            break
+    return step
 
 
 def _chained(parents: list[int], kept: list[int]) -> bool:

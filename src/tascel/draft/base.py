@@ -89,3 +89,12 @@ class BatchDraft(Draft, Protocol):
     ) -> list[Proposal]:
         """`Session.propose` for every row, at the price of a batch of so many rows."""
         ...
+
+
+@runtime_checkable
+class Forgetful(Draft, Protocol):
+    """A draft that learns from requests and can undo that."""
+
+    def forget(self) -> None:
+        """As it was built."""
+        ...

@@ -46,6 +46,8 @@ class DraftConfig:
     (TASC-spec: n-grams up to `order`, seen `least` times in the corpus, `weight` on the corpus),
     `backoff` (llama.cpp's lookup), `best` (SuffixDecoding), `longest` (SAM-decoding). A draft grows
     to at most `most` tokens, as a tree or a chain, and, if `priced`, only while the next one pays.
+    `neighbours` and `slots` are sources of `calibrated` that can be left out; `routed` gives every
+    prompt the draft of its task, where the bundle has several.
     """
 
     rule: Rule = "calibrated"
@@ -55,6 +57,9 @@ class DraftConfig:
     order: int = 4
     least: int = 5
     weight: float = 0.75
+    neighbours: bool = True
+    slots: bool = True
+    routed: bool = True
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
@@ -184,10 +189,11 @@ class NgramSession:
     def __init__(self, draft: NgramDraft, prompt: Ids) -> None:
         self._draft = draft
         knowledge, reader = draft.knowledge, draft.reader
-        if reader is None:
-            words, recalled = no_words(), nothing_recalled()
-        else:
-            words, recalled = reader.words(prompt), knowledge.recall(reader.about(prompt))
+        words, recalled = no_words(), nothing_recalled()
+        if reader is not None and draft.config.slots:
+            words = reader.words(prompt)
+        if reader is not None and draft.config.neighbours:
+            recalled = knowledge.recall(reader.about(prompt))
         self.state = State(knowledge.sources, prompt, words, recalled)
         self._only = self.state.matches[None], self.state.facts[None]
 

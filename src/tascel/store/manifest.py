@@ -16,8 +16,8 @@ from tascel.errors import BundleError
 NAME = "manifest.json"
 FORMAT = "tascel-bundle"
 VERSION = 3
-#: What version 1 did not say yet: its folder can be listed and replaced, never opened.
-_SINCE_2 = {"vocab_size": 1, "eos_ids": [0]}
+#: What former versions did not say: their folders can be listed and replaced, never opened.
+_SINCE = {"vocab_size": 1, "eos_ids": [0], "tasks": []}
 _MOST_IDS = 2**31  # an id is an i32
 
 
@@ -30,13 +30,24 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskEntry:
+    """A task: its `name`, how many `traces` it was learned from, and how many tokens a pass brought
+    on held-out answers, drafted by its `own` draft and by the `pooled` one."""
+
+    name: str
+    traces: int
+    own: float
+    pooled: float
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle is, where it comes from, and its files.
 
     `model` and `tokenizer` identify what it was built for: the model's id, the fingerprint of its
     weights (None if unknown) and of its tokenizer. `vocab_size` and `eos_ids`, the ids that end an
-    answer, are the tokenizer's. `segments` name the index parts in their order; `files` maps
-    relative paths to what must be found there.
+    answer, are the tokenizer's. `segments` name the folders of what was learned: of all traces,
+    then of each of the `tasks`; `files` maps relative paths to what must be found there.
     """
 
     model: str
@@ -47,6 +58,7 @@ class Manifest:
     counts: Mapping[str, int]
     command: tuple[str, ...]
     segments: tuple[str, ...]
+    tasks: tuple[TaskEntry, ...] = ()
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     tascel_version: str = field(default_factory=lambda: package_version("tascel"))
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -93,7 +105,7 @@ class Manifest:
                 "Update with `pip install -U tascel`, or build the bundle again with this tascel",
             )
         try:
-            return _typed({**(_SINCE_2 if version < 2 else {}), **fields, "version": version})
+            return _typed({**(_SINCE if version < VERSION else {}), **fields, "version": version})
         except ValueError as reason:
             raise _damaged(path, str(reason)) from None
 
@@ -134,6 +146,7 @@ def _typed(fields: dict[str, Any]) -> Manifest:
         counts={key: _count(value) for key, value in _value(fields, "counts", dict).items()},
         command=_texts(fields, "command"),
         segments=_texts(fields, "segments"),
+        tasks=tuple(map(_task, cast(list[Any], _value(fields, "tasks", list)))),
         files={_name(k): _entry(k, v) for k, v in _value(fields, "files", dict).items()},
         tascel_version=_value(fields, "tascel_version", str),
         created=_value(fields, "created", str),
@@ -180,6 +193,16 @@ def _name(name: str) -> str:
     if not plain or name in (".", NAME) or re.search(r"[\\:\x00]", name):
         raise ValueError(f"lists the forbidden file name {name!r}")
     return name
+
+
+def _task(value: Any) -> TaskEntry:
+    fields = cast(dict[str, Any], value) if isinstance(value, dict) else {}
+    if set(fields) != set(TaskEntry.__dataclass_fields__):
+        raise ValueError("has 'tasks' that are not tasks")
+    rates = [fields["own"], fields["pooled"]]
+    if not all(type(rate) in (int, float) and rate >= 0 for rate in rates):
+        raise ValueError(f"has a task with the impossible rates {rates}")
+    return TaskEntry(_value(fields, "name", str), _count(fields["traces"]), *map(float, rates))
 
 
 def _entry(name: str, value: Any) -> FileEntry:

@@ -1,0 +1,130 @@
+"""A draft for mixed traffic: every prompt gets the draft of its task."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tascel.draft.base import Proposal
+from tascel.draft.ngram import NgramDraft, NgramSession
+from tascel.draft.price import Price
+from tascel.route.classify import Classifier
+from tascel.route.policy import Policy
+from tascel.types import Request
+
+#: What requests are counted as that are like no task.
+UNKNOWN = "unknown"
+
+
+@dataclass(slots=True, eq=False)
+class Lane:
+    """One task's drafts, its own first, and who chooses among them."""
+
+    name: str
+    drafts: Sequence[NgramDraft]
+    policy: Policy
+
+
+class RoutedDraft:
+    """Classifies each prompt and drafts with what its task has learned; a prompt that is like no
+    task is served by what all tasks have learned together.
+
+    Attributes:
+        routed: how many requests went to each task, or to `UNKNOWN`.
+        price: of the last pass.
+    """
+
+    def __init__(self, pooled: NgramDraft, lanes: Sequence[Lane], classifier: Classifier) -> None:
+        self.pooled, self.lanes, self.classifier = pooled, lanes, classifier
+        self.routed: Counter[str] = Counter()
+        self._by_name = {lane.name: lane for lane in lanes}
+        self.price: Price | None = None
+
+    def open(self, request: Request) -> RoutedSession:
+        """Start a request, in the lane it names or else in the likeliest one."""
+        lane = self.lane(request)
+        self.routed[lane.name if lane else UNKNOWN] += 1
+        if lane is None:
+            return RoutedSession(self, self.pooled, self.pooled.open(request), None, 0)
+        arm = lane.policy.choose(self.price)
+        draft = lane.drafts[arm]
+        return RoutedSession(self, draft, draft.open(request), lane, arm)
+
+    def lane(self, request: Request) -> Lane | None:
+        """The request's task, None if it is like none."""
+        if request.task is not None:
+            return self._by_name.get(request.task)
+        reader = self.pooled.reader
+        if reader is None:
+            return None
+        guess = self.classifier.classify(reader.about(request.prompt))
+        known = not guess.unknown and guess.task < len(self.lanes)
+        return self.lanes[guess.task] if known else None
+
+    def propose_many(
+        self, sessions: Sequence[RoutedSession], rooms: Sequence[int], price: Price, pending: int
+    ) -> list[Proposal]:
+        """Draft for all rows of a batch, those of one draft in one call."""
+        proposals = [Proposal.nothing()] * len(sessions)
+        rows: dict[int, list[int]] = {}
+        for row, session in enumerate(sessions):
+            if session.allowed(price):
+                rows.setdefault(id(session.draft), []).append(row)
+        for some in rows.values():
+            inner = [sessions[row].inner for row in some]
+            found = sessions[some[0]].draft.propose_many(
+                inner, [rooms[row] for row in some], price, pending
+            )
+            for row, proposal in zip(some, found, strict=True):
+                proposals[row] = proposal
+        return proposals
+
+    def warm(self) -> None:
+        """Run every kernel once, so that the first request does not wait for a compiler."""
+        self.pooled.warm()
+
+    def forget(self) -> None:
+        """What requests taught trust and policies is dropped, and so are the counts."""
+        self.routed.clear()
+        self.pooled.forget()
+        for lane in self.lanes:
+            lane.policy.forget()
+            for draft in lane.drafts:
+                draft.forget()
+
+
+class RoutedSession:
+    """A request in its lane. `inner` is the session of its `draft`."""
+
+    def __init__(
+        self,
+        routed: RoutedDraft,
+        draft: NgramDraft,
+        inner: NgramSession,
+        lane: Lane | None,
+        arm: int,
+    ) -> None:
+        self._routed, self.draft, self.inner = routed, draft, inner
+        self._lane, self._arm = lane, arm
+
+    def allowed(self, price: Price) -> bool:
+        """Whether its task's drafts pay."""
+        self._routed.price = price
+        return self._lane is None or self._lane.policy.allows(price)
+
+    def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
+        """Draft at most `room` tokens deep, as much as pays at `price`."""
+        if not self.allowed(price):
+            return Proposal.nothing()
+        return self.inner.propose(room, price, pending)
+
+    def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
+        """Move on by what was really written."""
+        if self._lane is not None:
+            self._lane.policy.record(self._arm, len(offered), taken)
+        self.inner.accept(tokens, offered, taken)
+
+    def close(self) -> None:
+        """Nothing outlives the request but what trust and policy learned from it."""
+        self.inner.close()
