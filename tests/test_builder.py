@@ -19,6 +19,7 @@ from tascel.builder import BuildConfig, Thinned, build
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.errors import BundleError, TascelError, TraceError
+from tascel.lessons import Kept
 from tascel.types import Request, Trace
 
 
@@ -181,10 +182,10 @@ def test_own_outputs_replace_references_and_survive_an_interruption(
 def test_thinning_keeps_every_nth_within_its_bound(lengths, cap):
     thinned = Thinned(cap)
     for serial, length in enumerate(lengths):
-        thinned.add(serial, np.zeros(length, np.int32), serial)
-    size = sum(len(o) + 1 for _, o, _ in thinned.kept)
+        thinned.add(Kept(serial, np.zeros(3, np.int32), np.zeros(length, np.int32), None))
+    size = sum(len(kept.output) + 1 for kept in thinned.kept)
     assert size <= cap or len(thinned.kept) == 1
-    serials = [s for s, _, _ in thinned.kept]
+    serials = [kept.serial for kept in thinned.kept]
     assert len({b - a for a, b in pairwise(serials)}) <= 1
     assert bool(serials) == bool(lengths)
 
@@ -198,35 +199,47 @@ def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):
     assert "tascel build" in refused.value.remedy
 
 
-@pytest.mark.parametrize("damage", ["another", "broken", "none"])
-def test_a_bundle_drafts_without_its_tokenizer_and_says_when_it_is_not_its_own(
-    bundle, tmp_path, damage
-):
+def another_tokenizer(content):
+    """The same file with two letters exchanged."""
+    other = json.loads(content)
+    ids = other["model"]["vocab"]
+    ids["a"], ids["b"] = ids["b"], ids["a"]
+    text = json.dumps(other).encode()
+    return text + b" " * (len(content) - len(text))
+
+
+@pytest.mark.parametrize("another", [True, False])
+def test_a_bundle_drafts_with_its_own_tokenizer_and_says_when_it_is_not(bundle, tmp_path, another):
     folder = tmp_path / "b"
     shutil.copytree(bundle.path, folder)
     file = folder / "tokenizer" / "tokenizer.json"
-    content = file.read_bytes()
-    if damage == "another":
-        other = json.loads(content)
-        ids = other["model"]["vocab"]
-        ids["a"], ids["b"] = ids["b"], ids["a"]
-        text = json.dumps(other)
-        file.write_text(text + " " * (len(content) - len(text)), encoding="utf-8")
-    else:
-        file.write_bytes(b" " * len(content) if damage == "broken" else content)
+    if another:
+        file.write_bytes(another_tokenizer(file.read_bytes()))
     opened = Bundle.open(folder)
     prompt = bundle.codec.prompt("light 3 in the den")
     same = [b.draft().open(Request("r", prompt)) for b in (bundle, opened)]
     from tascel.draft.price import Price
 
     expected, found = (s.propose(32, Price.free()).tokens.tolist() for s in same)
-    assert expected == found
-    if damage == "none":
-        assert opened.codec is opened.codec
-        assert opened.codec.fingerprint == bundle.codec.fingerprint
-    else:
+    if another:  # a worse draft is no wrong answer
         with pytest.raises(TascelError, match="tokenizer"):
             _ = opened.codec
+    else:
+        assert expected == found
+        assert opened.codec is opened.codec
+        assert opened.codec.fingerprint == bundle.codec.fingerprint
+
+
+def test_a_bundle_whose_tokenizer_is_broken_drafts_for_those_who_bring_theirs(bundle, tmp_path):
+    folder = tmp_path / "b"
+    shutil.copytree(bundle.path, folder)
+    file = folder / "tokenizer" / "tokenizer.json"
+    file.write_bytes(b" " * file.stat().st_size)
+    with pytest.raises(BundleError, match=r"tokenizer\.json"):
+        Bundle.open(folder).draft()
+    with pytest.raises(TascelError, match="tokenizer"):
+        _ = Bundle.open(folder).codec
+    assert Bundle.open(folder, bundle.codec).draft()
 
 
 def test_the_manifest_knows_what_the_codec_knows(bundle):

@@ -245,7 +245,7 @@ def test_missing_things_are_named(tascel, bundle, toy_folder, traces, tmp_path):
 
 
 def test_a_damaged_bundle_is_found(tascel, bundle):
-    array = bundle / "segment-000" / "array.npy"
+    array = bundle / "all" / "array.npy"
     content = bytearray(array.read_bytes())
     content[-1] ^= 1
     array.write_bytes(content)
