@@ -13,7 +13,7 @@ from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
-    "assets", "finetune", "doctor",
+    "tasks", "assets", "finetune", "doctor",
 ]  # fmt: skip
 
 
