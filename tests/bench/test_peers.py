@@ -20,12 +20,11 @@ from tascel.bench.peers import (
     suffix_cache,
     warmed,
 )
-from tascel.draft.price import typical
 from tascel.codec import Codec
 from tascel.draft.base import Proposal
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import RULES, DraftConfig
-from tascel.draft.price import Price
+from tascel.draft.price import Price, typical
 from tascel.errors import RequestError
 from tascel.types import SOURCES, Request
 
@@ -84,6 +83,8 @@ def test_the_variants_of_our_draft_differ_from_it_in_one_thing(bundle):
         ours = DraftConfig(trees=not chain)
         made = {name: peers.make(name, settings).config for name, settings in VARIANTS.items()}
         assert made["chain"] == DraftConfig(trees=False)
+        bare = DraftConfig(trees=not chain, neighbours=False, slots=False)
+        assert made["corpus-context"] == bare
         assert {config.rule for config in made.values()} == set(RULES)
         for name, config in made.items():
             changed = {

@@ -71,12 +71,15 @@ def test_the_main_verbs_in_a_row(tascel, bundle, toy_folder, traces, tmp_path):
     numbers = tmp_path / "bench.json"
     code, out, _ = tascel(
         "bench", bundle, traces, "-m", toy_folder, "--limit", 3, "--max-tokens", 12,
-        "--json", numbers, "--against", "none,prompt-lookup",
+        "--json", numbers, "--against", "none,prompt-lookup,no-slots,tasc-paper",
     )  # fmt: skip
     assert code == 0
     assert "speed-up" in out
     rows = json.loads(numbers.read_text(encoding="utf-8"))["rows"]
-    assert [row["name"] for row in rows] == ["none", "prompt-lookup", "tascel"]
+    assert [row["name"] for row in rows] == [
+        "none", "prompt-lookup", "no-slots", "tasc-paper", "tascel",
+    ]  # fmt: skip
+    assert all(row["identical"] for row in rows)
 
     code, out, _ = tascel("profile", "-m", toy_folder)
     assert code == 0

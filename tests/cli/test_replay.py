@@ -85,11 +85,14 @@ def test_what_runs_by_default_needs_nothing_that_may_be_missing(
 
 def test_variants_of_our_draft_are_replayed_beside_it(tascel, bundle, traces, tmp_path):
     content, _ = replayed(
-        tascel, tmp_path, bundle, traces, "--against", "chain,rule:longest", "--limit", 4, "--tune"
+        tascel, tmp_path, bundle, traces, "--against",
+        "chain,rule:longest,corpus-context,no-neighbours,no-slots,pooled", "--limit", 4, "--tune",
     )  # fmt: skip
-    chain, longest, ours = content["drafts"]
+    chain, longest, bare, *_, ours = content["drafts"]
     assert chain["settings"] == {"trees": False}
     assert longest["settings"] == {"rule": "longest"}
+    assert bare["settings"] == {"neighbours": False, "slots": False}
+    assert bare["accepted_by_source"].keys() <= {"corpus", "context"}
     assert (ours["name"], ours["settings"]) == ("tascel", {})
     assert min(row["speedup_estimate"] for row in content["drafts"]) > 1
 

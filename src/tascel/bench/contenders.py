@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 
-from tascel.draft.ngram import DraftConfig
+from tascel.bench.peers import VARIANTS, Peers
+from tascel.draft.breaker import Breaker
 from tascel.errors import RequestError
 from tascel.runner import Runner
 from tascel.types import Chunk, Completion, Request
@@ -45,9 +47,10 @@ def contenders(
     known: dict[str, Callable[[], Contender]] = {
         "tascel": lambda: _ours(lambda request: runner.run(request), "tascel", watch),
         "none": lambda: _ours(lambda request: runner.run(request, plain=True), "none", watch),
-        "tasc-paper": lambda: _paper(runner),
+        "tasc-paper": lambda: _drafting(runner, "tasc-paper"),
         "transformers": lambda: _stock(runner, {}),
         "prompt-lookup": lambda: _stock(runner, {"prompt_lookup_num_tokens": 10}),
+        **{name: partial(_drafting, runner, name) for name in VARIANTS},
     }
     for name in names:
         if name not in known:
@@ -83,11 +86,14 @@ def _ours(
     return answer
 
 
-def _paper(runner: Runner) -> Contender:
+def _drafting(runner: Runner, name: str) -> Contender:
+    """A peer or a variant of ours in our loop; a variant under a breaker, as ours is."""
     if runner.bundle is None:
-        raise RequestError("tasc-paper drafts from a bundle", "Give one")
-    draft = runner.bundle.draft(DraftConfig.published())
-    return _ours(lambda request: runner.run(request, draft=draft), "tasc-paper")
+        raise RequestError(f"{name} drafts from a bundle", "Give one")
+    peers = Peers(runner.bundle, chain=not runner.engine.trees)
+    draft = peers.make(name, VARIANTS.get(name, {}))
+    breaker = Breaker(runner.price) if name in VARIANTS else None
+    return _ours(lambda request: runner.run(request, draft=draft, breaker=breaker), name)
 
 
 class _FirstToken:

@@ -67,12 +67,16 @@ GRIDS: Mapping[str, Sequence[Settings]] = {
     ),
     "tasc-tuned": _grid(least=(1,), order=(6, 12, 24), most=(6, 8, 16), weight=(0.5, 0.75)),
 }
-#: Our own draft with one thing changed: another mixing rule, or chains only.
+#: Our own draft with one thing changed: another mixing rule, chains only, or sources left out.
 VARIANTS: Mapping[str, Settings] = {
     "rule:interpolate": {"rule": "interpolate"},
     "rule:interpolate-24": {"rule": "interpolate", "order": 24, "least": 1},
     **{f"rule:{rule}": {"rule": rule} for rule in ("backoff", "best", "longest")},
     "chain": {"trees": False},
+    "no-neighbours": {"neighbours": False},
+    "no-slots": {"slots": False},
+    "corpus-context": {"neighbours": False, "slots": False},
+    "pooled": {"routed": False},
 }
 
 

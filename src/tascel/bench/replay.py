@@ -97,13 +97,24 @@ def compare(
     progress: Progress = silent,
 ) -> dict[str, list[Cost]]:
     """What each peer or variant in `settings` and then "tascel" make of the `known` answers."""
+    ready = entrants(bundle, settings, rules, progress)
+    return follow(ready, known, rules, lambda n, of: progress("replaying", n, of))
+
+
+def entrants(
+    bundle: Bundle,
+    settings: Mapping[str, rivals.Settings],
+    rules: Rules,
+    progress: Progress = silent,
+) -> dict[str, Entrant]:
+    """Each peer or variant in `settings`, and then "tascel"; a breaker may rest all of ours."""
     peers = rivals.Peers(bundle, chain=not rules.trees)
-    entrants: dict[str, Entrant] = {}
+    made: dict[str, Entrant] = {}
     for done, (name, chosen) in enumerate(settings.items(), start=1):
         progress("getting ready", done, len(settings))
-        entrants[name] = Entrant(peers.make(name, chosen), guarded=name in rivals.VARIANTS)
-    entrants["tascel"] = Entrant(bundle.draft(DraftConfig(trees=rules.trees)), guarded=True)
-    return follow(entrants, known, rules, lambda n, of: progress("replaying", n, of))
+        made[name] = Entrant(peers.make(name, chosen), guarded=name in rivals.VARIANTS)
+    made["tascel"] = Entrant(bundle.draft(DraftConfig(trees=rules.trees)), guarded=True)
+    return made
 
 
 def _heard(traces: Iterable[Trace], progress: Progress) -> Iterator[Trace]:

@@ -26,7 +26,11 @@ def bench(
     adapter: options.Adapter = None,
     against: Annotated[
         str,
-        typer.Option(help="Of none, transformers, prompt-lookup, tasc-paper; with commas between."),
+        typer.Option(
+            help="Of none, transformers, prompt-lookup, tasc-paper, and variants of our own: "
+            "no-neighbours, no-slots, corpus-context, pooled, and those of `tascel replay`; with "
+            "commas between. With --rows above 1 of none and transformers."
+        ),
     ] = "none,transformers,prompt-lookup",
     limit: options.Limit = None,
     split: options.Split = "test",

@@ -21,9 +21,10 @@ def replay(
         str,
         typer.Option(
             help="Of prompt-lookup, suffix-cold, suffix-warm, tasc-paper, tasc-tuned, and variants "
-            "of our own: chain, rule:interpolate, rule:interpolate-24, rule:backoff, rule:best, "
-            "rule:longest; with commas between. The two suffix trees need arctic-inference, which "
-            "is not installed with tascel; the default needs nothing more."
+            "of our own: no-neighbours, no-slots, corpus-context, pooled, chain, rule:interpolate, "
+            "rule:interpolate-24, rule:backoff, rule:best, rule:longest; with commas between. The "
+            "two suffix trees need arctic-inference, which is not installed with tascel; the "
+            "default needs nothing more."
         ),
     ] = "prompt-lookup,tasc-paper,tasc-tuned",
     limit: options.Limit = None,
