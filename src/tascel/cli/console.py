@@ -32,7 +32,7 @@ err = Console(stderr=True, highlight=False)
 #: The colour of a token by who drafted it; the model's own are plain.
 COLOURS: Mapping[str, str] = {
     "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
-    "prediction": "yellow", "grammar": "blue",
+    "prediction": "yellow", "grammar": "blue", "neighbours": "bright_green", "slots": "bright_cyan",
 }  # fmt: skip
 
 
@@ -77,8 +77,11 @@ def coloured(pieces: Sequence[tuple[str, str]]) -> Text:
 
 def legend() -> Text:
     """What the colours mean."""
-    named = [("model's own", ""), ("from the task", "green"), ("from the context", "cyan")]
-    return Text("  ").join(Text(text, style) for text, style in named)
+    named = {
+        "model": "model's own", "corpus": "from the task", "neighbours": "from similar prompts",
+        "slots": "copied from the prompt", "context": "said before",
+    }  # fmt: skip
+    return Text("  ").join(Text(text, COLOURS[source]) for source, text in named.items())
 
 
 def plain_table(title: str, heads: Sequence[str]) -> Table:
