@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints
 
 NOTHING = -3  # no token of a template: a span goes on
@@ -43,7 +43,7 @@ class Words(NamedTuple):
     length: int
 
 
-@kernel
+@part
 def begin(state: Any) -> None:
     """Nothing written, nothing copied."""
     state[:] = -1
@@ -51,7 +51,7 @@ def begin(state: Any) -> None:
     state[FIRST_TAIL + TAIL - 1] = SEPARATOR
 
 
-@kernel
+@part
 def copy(words: Words, frozen: Any, slot: Any, state: Any, token: Any, out: Any) -> int:
     """The `state` after `token`, to `out`; returns what the template gets: the token, the `slot` of
     a span that begins with it, or NOTHING where it continues one."""
@@ -85,7 +85,7 @@ def copy(words: Words, frozen: Any, slot: Any, state: Any, token: Any, out: Any)
     return added
 
 
-@kernel
+@part
 def _stand(words, state, count, place):
     """Note one more place that the copy may stand at."""
     if place < 0 or count == SPANS:
@@ -115,7 +115,7 @@ def template(words: Words, frozen: Any, slot: Any, output: Ints) -> Any:
     return out[:n].copy()
 
 
-@kernel
+@part
 def count_copies(words: Words, output: Ints, seen: Any, copied: Any) -> None:
     """Count each token of an answer in `seen`, in `copied` if a word of the prompt so begins."""
     for token in output:
@@ -127,7 +127,7 @@ def count_copies(words: Words, output: Ints, seen: Any, copied: Any) -> None:
                     break
 
 
-@kernel
+@part
 def go_on(words: Words, state: Any, tokens: Any, counts: Any) -> int:
     """How an open span may go on: up to TOP tokens with the number of places that say so."""
     found = 0
@@ -145,13 +145,13 @@ def go_on(words: Words, state: Any, tokens: Any, counts: Any) -> int:
     return found
 
 
-@kernel
+@part
 def within_word(words: Words, state: Any) -> bool:
     """Whether an open span stands inside a respelled word, or is certain to be followed there."""
     return state[COUNT] > 0 and state[FIRST_PLACE] >= words.length
 
 
-@kernel
+@part
 def point(words: Words, weights: Any, state: Any, scores: Any) -> None:
     """How likely a copy that begins here begins at each start: f64[W], adding up to 1."""
     near, wide = _tails(state)
@@ -171,7 +171,7 @@ def point(words: Words, weights: Any, state: Any, scores: Any) -> None:
         scores[w] /= total
 
 
-@kernel
+@part
 def _tails(state):
     """The template's last two tokens, and its last TAIL, as numbers."""
     near, wide = np.uint64(1), np.uint64(2)
@@ -185,7 +185,7 @@ def _tails(state):
     return near, wide
 
 
-@kernel
+@part
 def _relation(words, state, w):
     """How far a start is from where the last copy ended, as a trait."""
     if state[LAST] < 0:
@@ -197,13 +197,13 @@ def _relation(words, state, w):
     return np.int32(-2 - step)
 
 
-@kernel
+@part
 def _clue(tail, trait):
     """Where the weight of a trait at a tail stands."""
     return np.int64(((tail ^ np.uint64(np.uint32(trait))) * SPREAD) >> np.uint64(48))
 
 
-@kernel
+@part
 def first_tokens(words: Words, scores: Any, tokens: Any, shares: Any) -> int:
     """The likeliest first tokens of a copy, at most TOP, likeliest first; starts that spell the
     same add up. `scores` are used up."""
@@ -265,13 +265,13 @@ def teach(
         state, after = after, state
 
 
-@kernel
+@part
 def _blame(weights, squares, at, error, rate):
     squares[at] += error * error
     weights[at] -= rate * error / np.sqrt(squares[at] + 0.01)
 
 
-@kernel
+@part
 def _reach(words, output, p, out):
     """How many tokens of the answer from `p` on each start copies: to `out`; returns the most."""
     longest = 0

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.copying import (
     COPIED,
     COUNT,
@@ -66,7 +66,7 @@ class Candidates(NamedTuple):
     [CANDIDATES]. The rest is room to work in, allocated once a draft and not once a node: a match's
     top `tokens` and `counts` i32[TOP], the `cells` and `nothing` of `gather`, and what the pointer
     said at the last few template tails: `noted` i32[1] how often, at which `tails`, how many
-    tokens `n_first`, which ones `first`, with which `shares`."""
+    tokens `n_first`, which ones `first`, with which `shares`; `scores` f64[W] of all starts."""
 
     token: NDArray[np.int32]
     probability: NDArray[np.float64]
@@ -80,11 +80,12 @@ class Candidates(NamedTuple):
     n_first: NDArray[np.int32]
     first: NDArray[np.int32]
     shares: NDArray[np.float64]
+    scores: NDArray[np.float64]
 
 
 @kernel
-def candidates() -> Candidates:
-    """Room for the candidates of one place."""
+def candidates(starts: int) -> Candidates:
+    """Room for the candidates of one place, in whose prompt a copy may begin at so many starts."""
     return Candidates(
         np.empty(CANDIDATES, np.int32),
         np.empty(CANDIDATES, np.float64),
@@ -98,10 +99,11 @@ def candidates() -> Candidates:
         np.empty(NOTED, np.int32),
         np.empty((NOTED, TOP), np.int32),
         np.empty((NOTED, TOP), np.float64),
+        np.empty(starts, np.float64),
     )
 
 
-@kernel
+@part
 def calibrated(sources, trust, drift, asked, at, here, out):
     """Every group adds its evidence for each token, and against all that it names: a log-linear
     mixture whose weights were learned on held-out traces (see `learning`)."""
@@ -112,7 +114,7 @@ def calibrated(sources, trust, drift, asked, at, here, out):
     return known
 
 
-@kernel
+@part
 def _credit(cells):
     """Who names a token with the largest share; templates speak for the corpus."""
     source, best = CORPUS, 0
@@ -131,7 +133,7 @@ def _credit(cells):
     return source
 
 
-@kernel
+@part
 def weigh(trust, drift, known, out):
     """Probability of each candidate, and as the return value that of none of them: a softmax over
     the evidence that the groups add up."""
@@ -158,7 +160,7 @@ def weigh(trust, drift, known, out):
     return none / total
 
 
-@kernel
+@part
 def gather(sources, asked, at, here, out):
     """The tokens that any group names at place `here`, into `out.token`; returns how many.
 
@@ -231,7 +233,7 @@ def gather(sources, asked, at, here, out):
     return known
 
 
-@kernel
+@part
 def _end(occ, count, begin, others):
     """Where the group ends that begins there: first all of the longest, then all others."""
     end = count
@@ -242,7 +244,7 @@ def _end(occ, count, begin, others):
     return end
 
 
-@kernel
+@part
 def _slots(asked, state, known, sure, sources, out):
     """The group of copies: how an open one goes on, or where one may begin."""
     tokens, counts = out.tokens, out.counts
@@ -262,7 +264,7 @@ def _slots(asked, state, known, sure, sources, out):
     return known
 
 
-@kernel
+@part
 def _pointed(asked, state, pointer, out):
     """Where it is noted what a copy that begins here begins with."""
     noted = out.noted[0]
@@ -277,13 +279,12 @@ def _pointed(asked, state, pointer, out):
     for i in range(TAIL):
         out.tails[k, i] = state[FIRST_PLACE - TAIL + i]
     out.tails[k, TAIL] = state[LAST]
-    scores = np.empty(len(asked.words.starts), np.float64)
-    point(asked.words, pointer, state, scores)
-    out.n_first[k] = first_tokens(asked.words, scores, out.first[k], out.shares[k])
+    point(asked.words, pointer, state, out.scores)
+    out.n_first[k] = first_tokens(asked.words, out.scores, out.first[k], out.shares[k])
     return k
 
 
-@kernel
+@part
 def bucket_of(value, floors):
     """The last bucket whose floor is not above `value`."""
     b = len(floors) - 1
@@ -292,7 +293,7 @@ def bucket_of(value, floors):
     return b
 
 
-@kernel
+@part
 def _name(group, depth, count, found, total, sources, asked, state, known, pointed, sure, out):
     """Enter the tokens of one group; those it does not name get a share of 0."""
     tokens, counts = out.tokens, out.counts
@@ -312,7 +313,7 @@ def _name(group, depth, count, found, total, sources, asked, state, known, point
     return known, pointed, sure
 
 
-@kernel
+@part
 def _row(group, depth, count, known, out):
     """The cell of a share of 0 in a new group, which is what all get that it does not name."""
     row = ((group * DEPTHS + depth) * COUNTS + count) * SHARES
@@ -322,7 +323,7 @@ def _row(group, depth, count, known, out):
     return row
 
 
-@kernel
+@part
 def _enter(group, row, token, share, known, out):
     """One token that a group names; the larger share counts if it does so twice."""
     place = place_of(out.token, known, token)
@@ -340,7 +341,7 @@ def _enter(group, row, token, share, known, out):
     return known
 
 
-@kernel
+@part
 def place_of(token, known, wanted):
     """Where `wanted` stands among the known tokens; `known` if nowhere."""
     place = 0

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.evidence import CANDIDATES, candidates
 from tascel.draft.kernels.matching import MATCHES, Index, Ints, Places
 from tascel.draft.kernels.mixing import BEST, CALIBRATED, Mixer, mix
@@ -18,6 +18,7 @@ from tascel.draft.kernels.placing import (
     CONTEXT_AT,
     LENGTH,
     ROOM,
+    STARTS,
     Sources,
     follow,
     places,
@@ -105,7 +106,7 @@ def _grow(sources, mixer, limits, matches, context, lengths, desk, facts, out, r
     w_parent = np.empty((most + 1) * CANDIDATES, np.int32)
     w_trust = np.empty((most + 1) * CANDIDATES, np.float64)
     w_source = np.empty((most + 1) * CANDIDATES, np.uint8)
-    found = candidates()
+    found = candidates(facts[STARTS])
     token, probability, source = found.token, found.probability, found.source
     nodes = 0
     expected, best, best_rate = limits.sure, 0, limits.sure / cost[0]
@@ -157,7 +158,7 @@ def _grow(sources, mixer, limits, matches, context, lengths, desk, facts, out, r
     out.width[r] = best
 
 
-@kernel
+@part
 def _may_pay(expected, path, nodes, cost, slope, best_rate):
     """Whether nodes of probability `path`, at the flattest slope ahead, can beat the best rate."""
     most = len(cost) - 1

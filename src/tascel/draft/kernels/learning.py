@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.evidence import (
     CANDIDATES,
     CELLS,
@@ -28,7 +28,7 @@ from tascel.draft.kernels.evidence import (
 )
 from tascel.draft.kernels.matching import Index, Ints
 from tascel.draft.kernels.mixing import Mixer
-from tascel.draft.kernels.placing import CARRIED, LENGTH, Sources, move, places, root
+from tascel.draft.kernels.placing import CARRIED, LENGTH, STARTS, Sources, move, places, root
 
 Cells = NDArray[np.int16]
 Floats = NDArray[np.float64]
@@ -61,7 +61,7 @@ def observe(
     nothing = np.empty((positions, GROUPS), np.int16)
     start = np.zeros(positions + 1, np.int64)
     right = np.full(positions, -1, np.int16)
-    out, at = candidates(), places(1, CARRIED)
+    out, at = candidates(facts[STARTS]), places(1, CARRIED)
     for p in range(positions):
         asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
         known = gather(sources, asked, at, 0, out)
@@ -90,7 +90,7 @@ def learn(
     escape at four levels, and the gradients' sums (Adagrad, Duchi et al. 2011); `decay` is L2."""
     trust = np.empty((2, CELLS), np.float32)
     drift = np.zeros((2, GROUPS, SHARES), np.float32)
-    out = candidates()
+    out = candidates(0)
     for p in order:
         first, known = seen.start[p], seen.start[p + 1] - seen.start[p]
         nothing = out.nothing
@@ -139,7 +139,7 @@ def move_on(
 @kernel
 def _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, fade):
     """One gradient step on what `weigh` said of the `token` that came."""
-    out, at = candidates(), places(1, CARRIED)
+    out, at = candidates(facts[STARTS]), places(1, CARRIED)
     asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
     known = gather(sources, asked, at, 0, out)
     none = weigh(mixer.trust, mixer.drift, known, out)
@@ -169,7 +169,7 @@ def fold(weights: Floats, trust: NDArray[np.float32]) -> None:
             trust[kind, cell] = _sum(weights[kind], cell)
 
 
-@kernel
+@part
 def _levels(cell):
     """Where a cell's four weights stand."""
     cell = np.int64(cell)
@@ -185,13 +185,13 @@ def _levels(cell):
     )
 
 
-@kernel
+@part
 def _sum(weights, cell):
     a, b, c, d = _levels(cell)
     return weights[0, a] + weights[1, b] + weights[2, c] + weights[3, d]
 
 
-@kernel
+@part
 def _step(weights, squares, cell, error, rate, decay):
     if abs(error) < 1e-4:
         return

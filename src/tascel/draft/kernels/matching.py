@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import part
 
 Ints = NDArray[np.int32]
 Places = NDArray[np.int64]  # matches and occurrences: one kind of number compiles once
@@ -55,7 +55,7 @@ class Index(NamedTuple):
         return Index(text, array, tops, np.full((SLOTS, 6), -1, np.int32))
 
 
-@kernel
+@part
 def token_at(index, i, depth):
     """The token `depth` behind the start of suffix `i`, END where the text ends."""
     p = index.array[i] + depth
@@ -64,7 +64,7 @@ def token_at(index, i, depth):
     return index.text[p]
 
 
-@kernel
+@part
 def _bound(index, lo, hi, depth, token, after):
     """First suffix in [lo, hi) whose token is >= `token` (> when `after`)."""
     while lo < hi:
@@ -77,7 +77,7 @@ def _bound(index, lo, hi, depth, token, after):
     return lo
 
 
-@kernel
+@part
 def _run(index, lo, at, hi, depth, token):
     """Ends of the run of `token` around `at` in [lo, hi): gallops, since most runs are short."""
     jump = 1
@@ -94,7 +94,7 @@ def _run(index, lo, at, hi, depth, token):
     return first, _bound(index, last, min(hi, last + jump - 1), depth, token, True)
 
 
-@kernel
+@part
 def _narrow(index, depth, lo, hi, token):
     """The part of a match that goes on with `token`."""
     if hi - lo == 1:
@@ -110,12 +110,12 @@ def _narrow(index, depth, lo, hi, token):
     return note[4], note[5]
 
 
-@kernel
+@part
 def _slot(depth, lo, hi, token):
     return (lo * 31 + hi * 17 + depth * 7 + token) & (SLOTS - 1)
 
 
-@kernel
+@part
 def advance(index: Index, matches: Places, count: Any, token: Any, out: Places) -> int:
     """Matches after one more `token`: `matches` i64[>=count, 3] to `out`; returns how many."""
     kept = 0
@@ -136,7 +136,7 @@ def advance(index: Index, matches: Places, count: Any, token: Any, out: Places) 
     return kept
 
 
-@kernel
+@part
 def spread(matches: Places, count: int, out: Places) -> int:
     """Of the matches the longest, then each at least twice as wide as the one before, at most
     len(out): what mixing looks at and a draft carries along."""
@@ -153,7 +153,7 @@ def spread(matches: Places, count: int, out: Places) -> int:
     return kept
 
 
-@kernel
+@part
 def advance_spread(index, matches, count, token, enough, out):
     """As `advance` and `spread` in one. The token alone, whose match is the widest and slowest to
     find, joins only where fewer than `enough` others are left."""
@@ -176,7 +176,7 @@ def advance_spread(index, matches, count, token, enough, out):
     return kept
 
 
-@kernel
+@part
 def top_of_match(index, depth, lo, hi, tokens, counts):
     """The most frequent next tokens of a match, up to TOP, most frequent first; how many."""
     if hi - lo <= WIDE:
@@ -190,7 +190,7 @@ def top_of_match(index, depth, lo, hi, tokens, counts):
     return np.int64(note[3])
 
 
-@kernel
+@part
 def probe(index, depth, lo, hi, tokens, counts):
     """As `top_of_match`, looked up.
 
@@ -210,7 +210,7 @@ def probe(index, depth, lo, hi, tokens, counts):
     return found
 
 
-@kernel
+@part
 def _insert(tokens, counts, found, token, count):
     """Keep `tokens` sorted by count, at most TOP; earlier wins among equals."""
     place = found
@@ -225,7 +225,7 @@ def _insert(tokens, counts, found, token, count):
     return min(found + 1, TOP)
 
 
-@kernel
+@part
 def extend_context(context: Ints, length: int, lengths: Ints, token: Any) -> int:
     """Append `token` at `length`; `lengths[i]` = how many tokens before i equal the last ones."""
     for i in range(length, 0, -1):
@@ -235,7 +235,7 @@ def extend_context(context: Ints, length: int, lengths: Ints, token: Any) -> int
     return length + 1
 
 
-@kernel
+@part
 def match_context(context: Ints, length: int, lengths: Ints) -> None:
     """`lengths` of a whole context at once: the Z-algorithm, read backwards. Linear time."""
     lengths[0] = 0
@@ -251,7 +251,7 @@ def match_context(context: Ints, length: int, lengths: Ints) -> None:
             left, right = k, k + z
 
 
-@kernel
+@part
 def occurrences(length: int, lengths: Ints, out: Places) -> int:
     """Occurrences of the context's own ending, longest first, then newest: i64[OCCURRENCES, 2]."""
     longest = 0
@@ -271,7 +271,7 @@ def occurrences(length: int, lengths: Ints, out: Places) -> int:
     return count
 
 
-@kernel
+@part
 def follow_occurrences(context, length, occ, count, token, out):
     """Occurrences after one more drafted `token`."""
     kept = 0
@@ -283,7 +283,7 @@ def follow_occurrences(context, length, occ, count, token, out):
     return kept
 
 
-@kernel
+@part
 def top_of_context(context, occ, start, stop, tokens, counts):
     """The most frequent next tokens of occurrences [start, stop), newest first among equals."""
     found = 0

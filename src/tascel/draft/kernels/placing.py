@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.copying import NOTHING, STATE, TRAITS, Words, begin, copy
 from tascel.draft.kernels.matching import (
     MATCHES,
@@ -163,7 +163,7 @@ def move(
         extend_recalled(recalled.text, of_recalled, added)
 
 
-@kernel
+@part
 def _put(found, count, out):
     for m in range(count):
         for i in range(3):
@@ -194,7 +194,7 @@ def root(
     return Asked(context, words_of(desk, facts), recalled)
 
 
-@kernel
+@part
 def follow(
     sources: Sources, asked: Asked, narrow: bool, at: Places, parent: Any, here: Any, token: Any
 ) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import part
 from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints, Places
 
 RECOLLECTIONS = 24  # kept for one position
@@ -26,7 +26,7 @@ class Recalled(NamedTuple):
     weight: Ints
 
 
-@kernel
+@part
 def extend_recalled(text: Ints, lengths: Ints, token: Any) -> None:
     """One more `token` of the template: `lengths[i]` = how many tokens before i equal its last."""
     for i in range(len(text) - 1, 0, -1):
@@ -35,7 +35,7 @@ def extend_recalled(text: Ints, lengths: Ints, token: Any) -> None:
         lengths[0] = 0
 
 
-@kernel
+@part
 def recollections(text: Ints, lengths: Ints, out: Places) -> int:
     """Longest first, at most half of them equally long, then those of the most similar prompts:
     i64[RECOLLECTIONS, 2]."""
@@ -57,7 +57,7 @@ def recollections(text: Ints, lengths: Ints, out: Places) -> int:
     return count
 
 
-@kernel
+@part
 def follow_recollections(text, occ, count, token, out):
     """Recollections after one more token of the template."""
     kept = 0
@@ -69,7 +69,7 @@ def follow_recollections(text, occ, count, token, out):
     return kept
 
 
-@kernel
+@part
 def top_of_recalled(recalled, occ, start, stop, tokens, counts):
     """The next tokens of recollections [start, stop) with the largest sums of weights; how many,
     and the sum of all."""

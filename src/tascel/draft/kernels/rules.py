@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tascel.draft.kernels import kernel
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.evidence import CONTEXT, CORPUS, place_of
 from tascel.draft.kernels.matching import top_of_context, top_of_match
 
@@ -102,7 +102,7 @@ def interpolate(index, mixer, matches, n_matches, context, occ, n_occ, out):
     return known
 
 
-@kernel
+@part
 def _cut(matches, count, depth):
     """The match of just the last `depth` tokens: equal occurrences share one entry, so it is the
     last one at least as deep."""
