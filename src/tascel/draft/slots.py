@@ -21,8 +21,8 @@ from tascel.types import Ids
 Frozen = NDArray[np.uint8]
 Pointer = NDArray[np.float32]
 
-#: An id begins a copy if at least so large a share of its uses stand in the prompt, too.
-COPIED = 0.5
+#: An id may begin a copy if the prompt has it for at least so large a share of its uses.
+COPIED = 0.3
 RATE = 0.3
 EPOCHS = 2
 #: The pointer learns from so many answers at most: more teach little more.

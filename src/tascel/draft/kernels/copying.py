@@ -115,16 +115,19 @@ def template(words: Words, frozen: Any, slot: Any, output: Ints) -> Any:
     return out[:n].copy()
 
 
-@part
+@kernel
 def count_copies(words: Words, output: Ints, seen: Any, copied: Any) -> None:
-    """Count each token of an answer in `seen`, in `copied` if a word of the prompt so begins."""
+    """Count each token of an answer that goes on no copy in `seen`, and in `copied` if one may
+    begin with it."""
+    state, after = np.empty(STATE, np.int32), np.empty(STATE, np.int32)
+    free, slot = np.empty(0, np.uint8), np.int32(len(seen))
+    begin(state)
     for token in output:
-        if 0 <= token < len(seen):
+        added = copy(words, free, slot, state, token, after)
+        state, after = after, state
+        if added != NOTHING and 0 <= token < len(seen):
             seen[token] += 1
-            for place in words.starts:
-                if words.token[place] == token:
-                    copied[token] += 1
-                    break
+            copied[token] += added == slot
 
 
 @part

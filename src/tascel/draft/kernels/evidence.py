@@ -51,7 +51,7 @@ DEPTH_FLOORS = np.array([1, 2, 3, 4, 5, 7, 9, 13, 17, 33], np.int64)
 COUNT_FLOORS = np.array([1, 2, 3, 5, 9, 33, 257], np.int64)
 SHARE_FLOORS = np.array([0.0, 1e-9, 0.05, 0.1, 0.2, 0.35, 0.5, 0.65, 0.8, 0.9, 0.97, 1.0])
 #: Recollections are bucketed by the weight of the best instead of by their number,
-WEIGHT_FLOORS = np.array([0, 150, 300, 450, 600, 750, 900], np.int64)
+WEIGHT_FLOORS = np.array([0, 50, 80, 120, 180, 280, 500], np.int64)
 #: and the start of a copy by how surely there is one.
 SURE_FLOORS = np.array([0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 0.97])
 WORDS = 4  # depth buckets of an open copy; those of its start come behind

@@ -67,12 +67,15 @@ def template(words: Words, frozen: Sequence[int], slot: int, output: Sequence[in
 def freeze(
     words: Sequence[Words], outputs: Sequence[Sequence[int]], size: int, share: float
 ) -> list[int]:
-    """The ids that stand in answers but in less than a `share` of their prompts."""
+    """The ids that answers write, but less than a `share` of the times where a copy may begin; what
+    an open copy goes on with does not count."""
     seen, copied = Counter[int](), Counter[int]()
     for of_prompt, output in zip(words, outputs, strict=True):
-        starts = {int(of_prompt.token[p]) for p in of_prompt.starts}
-        seen.update(output)
-        copied.update(token for token in output if token in starts)
+        state = Copying()
+        for token in output:
+            state, added = copy(of_prompt, [], size, state, token)
+            seen[token] += added is not None
+            copied[token] += added == size
     return [int(copied[t] + 1 < share * (seen[t] + 1)) for t in range(size)]
 
 
