@@ -33,7 +33,7 @@ class ToyReader:
         starts = np.concatenate([where, np.array(others, np.int32)])
         traits = rng.integers(0, 4, (len(starts), TRAITS)).astype(np.int32)
         ids = np.array(token, np.int32), np.array(follow, np.int32)
-        return Words(*ids, starts, np.concatenate([where, where]), traits, n)
+        return Words(*ids, starts, ids[0][starts], np.concatenate([where, where]), traits, n)
 
     def about(self, prompt: Ids) -> Features:
         return np.unique(prompt).astype(np.uint32)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from tascel.draft.corpus import Corpus
 from tascel.draft.features import Features
 from tascel.draft.kernels.copying import POINTS, Words
 from tascel.draft.kernels.placing import Sources
-from tascel.draft.kernels.recalling import FULL, Recalled
+from tascel.draft.kernels.recalling import Recalled, recall
 from tascel.draft.neighbours import Neighbours
 from tascel.draft.slots import Frozen, Pointer, freeze, learn_pointer, templates
 from tascel.types import Ids
@@ -68,32 +69,23 @@ class Knowledge:
     @cached_property
     def sources(self) -> Sources:
         """As the kernels take it."""
-        views = self.frozen.view(), self.pointer.view()
-        for view in views:
-            view.flags.writeable = False
+        views = _read_only(self.frozen), _read_only(self.pointer)
         return Sources(self.corpus.index, self.templates.index, len(self.frozen), *views)
 
     def recall(self, about: Features, without: NDArray[np.bool_] | None = None) -> Recalled:
         """The templates of what the most similar prompts got."""
         traces, similarity = self.neighbours.find(about, NEAREST, without)
-        text = self.templates.text
-        parts: list[Ids] = []
-        weights: list[Ids] = []
-        room = RECALLED
-        for trace, alike in zip(traces.tolist(), similarity.tolist(), strict=True):
-            if not 0 <= trace < len(self.places):
-                continue
-            first = int(self.places[trace])
-            last = int(self.places[trace + 1]) if trace + 1 < len(self.places) else len(text)
-            part = text[max(0, first) : min(last, max(0, first) + room)]
-            parts.append(part)
-            weights.append(np.full(len(part), max(1, round(FULL * alike)), np.int32))
-            room -= len(part)
-            if room <= 0:
-                break
-        if not parts:
-            return nothing_recalled()
-        return Recalled(np.concatenate(parts), np.concatenate(weights))
+        tokens, weights = np.empty(RECALLED, np.int32), np.empty(RECALLED, np.int32)
+        text, places = self.templates.index.text, _read_only(self.places)
+        n = recall(text, places, traces, similarity, tokens, weights)
+        return Recalled(tokens[:n], weights[:n])
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Like a mapped file, so that kernels compile once."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
 
 
 def nothing_recalled() -> Recalled:

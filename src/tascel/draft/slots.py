@@ -41,7 +41,8 @@ def words_of(speller: Speller, fold: Ids, prompt: Ids) -> Words:
     framed = np.concatenate([[0, 0], np.where((prompt >= 0) & (prompt < size), prompt, 0), [0]])
     folded = fold[framed] if size else framed
     look = speller.looks[framed[where + 2]] if size else where
-    spaced = speller.looks[spelled.token[spelled.starts]] & SPACED if size else where
+    first = spelled.token[spelled.starts]
+    spaced = speller.looks[first] & SPACED if size else where
     far = np.log2(np.maximum(n - where, 1)).astype(np.int64)
     facts = [
         folded[where + 1],
@@ -53,13 +54,13 @@ def words_of(speller: Speller, fold: Ids, prompt: Ids) -> Words:
     ]
     kinds = np.arange(1, TRAITS + 1, dtype=np.int64) * 0x3C6EF372
     traits = ((np.stack(facts, axis=1) * 0x5BD1E995 + kinds) & 0x7FFFFFFF).astype(np.int32)
-    return Words(spelled.token, spelled.follow, spelled.starts, where, traits, n)
+    return Words(spelled.token, spelled.follow, spelled.starts, first, where, traits, n)
 
 
 def no_words() -> Words:
     """Of a prompt that nothing is copied from."""
     none = np.zeros(0, np.int32)
-    return Words(none, none, none, none, np.zeros((0, TRAITS), np.int32), 0)
+    return Words(none, none, none, none, none, np.zeros((0, TRAITS), np.int32), 0)
 
 
 def freeze(words: Sequence[Words], outputs: Sequence[Ids], vocab_size: int) -> Frozen:

@@ -36,7 +36,8 @@ class State:
         self.desk: Ids = np.concatenate(
             [
                 np.empty(STATE, np.int32),
-                words.token, words.follow, words.starts, words.where, words.traits.ravel(),
+                words.token, words.follow, words.starts, words.first, words.where,
+                words.traits.ravel(),
                 recalled.text, recalled.weight, np.zeros(len(recalled.text), np.int32),
             ],
             dtype=np.int32,

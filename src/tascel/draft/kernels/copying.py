@@ -33,11 +33,13 @@ RELATIONS = np.array([-8, -3, 0, 1, 2, 3, 5, 9], np.int64)
 
 class Words(NamedTuple):
     """A prompt of `length` tokens as an answer may spell it: see `speller.Spelled`. `traits` i32[W,
-    TRAITS] says what each start looks like, hashed."""
+    TRAITS] says what each start looks like, hashed; `first` i32[W] are the starts' tokens, which
+    are looked through again and again."""
 
     token: Ints
     follow: Ints
     starts: Ints
+    first: Ints
     where: Ints
     traits: Ints
     length: int
@@ -69,13 +71,12 @@ def copy(words: Words, frozen: Any, slot: Any, state: Any, token: Any, out: Any)
         out[COPIED] += 1
         return NOTHING
     if token < 0 or token >= len(frozen) or not frozen[token]:
-        for w in range(len(words.starts)):
-            place = words.starts[w]
-            if words.token[place] == token:
+        for w in range(len(words.first) if _begins(words, token) else 0):
+            if words.first[w] == token:
                 if not went_on:
                     out[LAST] = words.where[w] + 1
                 went_on = True
-                count = _stand(words, out, count, words.follow[place])
+                count = _stand(words, out, count, words.follow[words.starts[w]])
     out[COUNT] = count
     out[COPIED] = 1 if went_on else 0
     added = slot if went_on else token
@@ -83,6 +84,15 @@ def copy(words: Words, frozen: Any, slot: Any, state: Any, token: Any, out: Any)
         out[i] = out[i + 1]
     out[FIRST_PLACE - 1] = added
     return added
+
+
+@part
+def _begins(words, token):
+    """Whether any start's token is `token`. No early end: so it is a few vector operations."""
+    found = 0
+    for first in words.first:
+        found += first == token
+    return found > 0
 
 
 @part
@@ -162,7 +172,8 @@ def point(words: Words, weights: Any, state: Any, scores: Any) -> None:
     for w in range(len(scores)):
         relation = _relation(words, state, w)
         total = weights[_clue(near, relation)] + weights[_clue(wide, relation)]
-        for trait in words.traits[w]:
+        for t in range(TRAITS):
+            trait = words.traits[w, t]
             total += weights[_clue(near, trait)] + weights[_clue(wide, trait)]
         scores[w] = total
         highest = max(highest, total)
@@ -213,15 +224,15 @@ def first_tokens(words: Words, scores: Any, tokens: Any, shares: Any) -> int:
     found = 0
     while found < TOP:
         best, at = 0.0, -1
-        for w in range(len(words.starts)):
+        for w in range(len(words.first)):
             if scores[w] > best:
                 best, at = scores[w], w
         if at < 0:
             break
-        token = words.token[words.starts[at]]
+        token = words.first[at]
         total = 0.0
-        for w in range(len(words.starts)):
-            if words.token[words.starts[w]] == token:
+        for w in range(len(words.first)):
+            if words.first[w] == token:
                 total += scores[w]
                 scores[w] = 0.0
         total = round(total, 9)  # all of them are 1, in whatever order they add up
@@ -278,7 +289,10 @@ def _blame(weights, squares, at, error, rate):
 def _reach(words, output, p, out):
     """How many tokens of the answer from `p` on each start copies: to `out`; returns the most."""
     longest = 0
-    for w in range(len(words.starts)):
+    for w in range(len(words.first)):
+        if words.first[w] != output[p]:
+            out[w] = 0
+            continue
         place, q = words.starts[w], p
         while place >= 0 and q < len(output) and words.token[place] == output[q]:
             place = words.follow[place]

@@ -142,21 +142,29 @@ def weigh(trust, drift, known, out):
     for g in range(GROUPS):
         if nothing[g] >= 0:
             none += trust[1, nothing[g]] + drift[1, g, nothing[g] % SHARES]
-    highest = none
     for i in range(known):
         score = 0.0
         for g in range(GROUPS):
             if cells[i, g] >= 0:
                 score += trust[0, cells[i, g]] + drift[0, g, cells[i, g] % SHARES]
         probability[i] = score
-        highest = max(highest, score)
+    return softmax(probability, known, none)
+
+
+@part
+def softmax(scores, known, none):
+    """Turn the first scores to probabilities, against the score of none of them; returns its
+    own."""
+    highest = none
+    for i in range(known):
+        highest = max(highest, scores[i])
     none = np.exp(none - highest)
     total = none
     for i in range(known):
-        probability[i] = np.exp(probability[i] - highest)
-        total += probability[i]
+        scores[i] = np.exp(scores[i] - highest)
+        total += scores[i]
     for i in range(known):
-        probability[i] /= total
+        scores[i] /= total
     return none / total
 
 

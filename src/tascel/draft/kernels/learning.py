@@ -24,6 +24,7 @@ from tascel.draft.kernels.evidence import (
     SHARES,
     candidates,
     gather,
+    softmax,
     weigh,
 )
 from tascel.draft.kernels.matching import Index, Ints
@@ -88,31 +89,44 @@ def learn(
 ) -> None:
     """One pass over positions in `order`. `weights` and `squares` f64[2, 4, CELLS]: evidence and
     escape at four levels, and the gradients' sums (Adagrad, Duchi et al. 2011); `decay` is L2."""
-    trust = np.empty((2, CELLS), np.float32)
-    drift = np.zeros((2, GROUPS, SHARES), np.float32)
-    out = candidates(0)
+    odds = np.empty(CANDIDATES, np.float64)
     for p in order:
+        none = _believed(seen, p, weights, odds)
+        right = seen.right[p]
         first, known = seen.start[p], seen.start[p + 1] - seen.start[p]
-        nothing = out.nothing
         for g in range(GROUPS):
-            nothing[g] = seen.nothing[p, g]
-            if nothing[g] < 0:
+            best = seen.nothing[p, g]
+            if best < 0:
                 continue
-            trust[1, nothing[g]] = _sum(weights[1], nothing[g])
+            unnamed, rest = best - best % SHARES, 0.0
             for i in range(known):
-                cell = seen.cells[first + i, g]
-                trust[0, cell] = _sum(weights[0], cell)
+                cell, error = seen.cells[first + i, g], odds[i] - (right == i)
+                if cell == unnamed:
+                    rest += error
+                else:
+                    _step(weights[0], squares[0], cell, error, rate, decay)
+            _step(weights[0], squares[0], unnamed, rest, rate, decay)
+            _step(weights[1], squares[1], best, none - (right < 0), rate, decay)
+
+
+@part
+def _believed(seen, p, weights, odds):
+    """The probability of each candidate at position p as far as it was learned; returns that of
+    none. What a group does not name is most of what there is, and all the same cell."""
+    first, known = seen.start[p], seen.start[p + 1] - seen.start[p]
+    odds[:known] = 0.0
+    none = 0.0
+    for g in range(GROUPS):
+        best = seen.nothing[p, g]
+        if best < 0:
+            continue
+        none += _sum(weights[1], best)
+        unnamed = best - best % SHARES
+        of_unnamed = _sum(weights[0], unnamed)
         for i in range(known):
-            for g in range(GROUPS):
-                out.cells[i, g] = seen.cells[first + i, g]
-        none = weigh(trust, drift, known, out)
-        for g in range(GROUPS):
-            if nothing[g] < 0:
-                continue
-            for i in range(known):
-                error = out.probability[i] - (seen.right[p] == i)
-                _step(weights[0], squares[0], out.cells[i, g], error, rate, decay)
-            _step(weights[1], squares[1], nothing[g], none - (seen.right[p] < 0), rate, decay)
+            cell = seen.cells[first + i, g]
+            odds[i] += of_unnamed if cell == unnamed else _sum(weights[0], cell)
+    return softmax(odds, known, none)
 
 
 @kernel

@@ -116,16 +116,16 @@ def words_of(desk: Any, facts: Any) -> Words:
     spelled, starts = facts[SPELLED], facts[STARTS]
     a = facts[DESK_AT] + STATE
     b, c = a + spelled, a + 2 * spelled
-    d, e = c + starts, c + 2 * starts
-    traits = desk[e : e + starts * TRAITS].reshape(starts, TRAITS)
-    return Words(desk[a:b], desk[b:c], desk[c:d], desk[d:e], traits, facts[PROMPT])
+    d, e, f = c + starts, c + 2 * starts, c + 3 * starts
+    traits = desk[f : f + starts * TRAITS].reshape(starts, TRAITS)
+    return Words(desk[a:b], desk[b:c], desk[c:d], desk[d:e], desk[e:f], traits, facts[PROMPT])
 
 
 @kernel
 def recalled_of(desk: Any, facts: Any) -> Any:
     """What similar prompts got, and how much of it the template's ending equals: last."""
     size = facts[RECALL]
-    a = facts[DESK_AT] + STATE + 2 * facts[SPELLED] + (2 + TRAITS) * facts[STARTS]
+    a = facts[DESK_AT] + STATE + 2 * facts[SPELLED] + (3 + TRAITS) * facts[STARTS]
     b, c = a + size, a + 2 * size
     return Recalled(desk[a:b], desk[b:c]), desk[c : c + size]
 

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from tascel.draft.kernels import part
+import numpy as np
+
+from tascel.draft.kernels import kernel, part
 from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints, Places
 
 RECOLLECTIONS = 24  # kept for one position
@@ -24,6 +26,27 @@ class Recalled(NamedTuple):
 
     text: Ints
     weight: Ints
+
+
+@kernel
+def recall(
+    text: Ints, places: Ints, traces: Ints, similarity: Any, tokens: Ints, weights: Ints
+) -> int:
+    """Write down the templates of `traces`, which stand at `places` of the `text`, as far as there
+    is room; how many tokens. None of it is trusted."""
+    n = 0
+    for k in range(len(traces)):
+        trace = traces[k]
+        if trace < 0 or trace >= len(places):
+            continue
+        weight = max(1, round(FULL * np.float64(similarity[k])))
+        last = places[trace + 1] if trace + 1 < len(places) else len(text)
+        for i in range(max(0, places[trace]), min(last, len(text))):
+            if n == len(tokens):
+                return n
+            tokens[n], weights[n] = text[i], weight
+            n += 1
+    return n
 
 
 @part
