@@ -1,7 +1,9 @@
-"""The compiled hot path. `reference.py` says the same plainly.
+"""The compiled hot path. `draft/reference/` says the same plainly.
 
-`matching` finds where the last tokens occurred before, `mixing` turns that into candidates with
-probabilities, `growing` into drafts, `learning` teaches mixing how far to believe what it sees.
+`matching` finds where the last tokens occurred before, `copying` what an answer takes from its
+prompt, `recalling` what similar prompts got, `retrieval` which those are; `placing` is where an
+answer stands in all of it, `evidence` and `rules` what each source says of the next token, `mixing`
+one interface for these; `growing` makes drafts of it, `learning` teaches how far to believe.
 """
 
 from __future__ import annotations
