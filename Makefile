@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install demo test test-peers lint bench
+.PHONY: install demo test test-peers lint bench bench-tasks
 
 install: .venv/.installed
 
@@ -37,7 +37,7 @@ TRACES = $$($(BIN)/tascel assets household)
 MODEL = --model $$($(BIN)/tascel assets smollm2) --adapter examples/home_assistant
 VERIFY = $(BIN)/tascel verify build/home_assistant $(TRACES) $(MODEL)
 
-bench: install
+bench: install $(if $(TASKS),bench-tasks)
 	$(BIN)/tascel demo --limit 60 --json results/home_assistant_bf16.json
 	$(BIN)/tascel build $(TRACES) $(MODEL) -o build/home_assistant
 	$(VERIFY) --limit 200 --json results/home_assistant_verify_fp32.json
@@ -51,3 +51,14 @@ bench: install
 		--repeats 1 --json results/home_assistant_batch_500.json
 	$(BIN)/python benchmarks/prefix.py build/home_assistant $(TRACES) $(MODEL) --json results/prefix.json
 	$(BIN)/python benchmarks/serve_load.py build/home_assistant $(TRACES) $(MODEL) --json results/serve_load.json
+
+# On the seven tasks that benchmarks/replay.py names, one TASK.jsonl each in the folder TASKS, with
+# CLINC150 as clinc150.jsonl. No model is run, only SmolLM2's tokenizer.
+TOKENIZER = --model $$($(BIN)/tascel assets smollm2)
+
+bench-tasks: install
+	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0
+	$(BIN)/python benchmarks/replay.py $(TASKS) $(TOKENIZER) --json results/replay.json
+	$(BIN)/python benchmarks/mixed.py $(TASKS) $(TOKENIZER) --json results/mixed.json
+	$(BIN)/python benchmarks/routing.py $(TASKS)/clinc150.jsonl $(TOKENIZER) --json results/routing.json
+	$(BIN)/python benchmarks/neighbours.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/neighbours.json

@@ -4,31 +4,37 @@
 
 FOLDER holds one TASK.jsonl of traces for each task. A bundle is built of its training traces, and
 every peer's settings are chosen on held-out tenths of them; its defaults run too, as NAME@default.
-Then all walk along at most LIMIT answers of `--split`, drawn at random. `--split tenth` leaves the
-other splits closed: one tenth of the training traces, whole groups, is replayed, and everything
-else is done with the nine others; `--split near-tenth` holds out by near-duplicates alone.
+Our draft runs also without each source, with the trust that was learned with all of them, and with
+trust that was learned without it (`relearned:…`). Then all walk along at most LIMIT answers of
+`--split`, drawn at random; answers that no training trace has verbatim are written apart too, as
+`unseen`. `--split tenth` leaves the other splits closed: one tenth of the training traces, whole
+groups, is replayed, and everything else is done with the nine others; `--split near-tenth` holds
+out by near-duplicates alone.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import geometric_mean
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from relearned import RELEARNED, relearned
 from rich.table import Table
 
 from tascel.bench.examples import examples
-from tascel.bench.forced import Rules
-from tascel.bench.peers import DEFAULTS, VARIANTS
-from tascel.bench.replay import BUILT_IN, compare, report
+from tascel.bench.forced import Cost, Entrant, Example, Rules, follow, speedup
+from tascel.bench.peers import DEFAULTS, VARIANTS, Settings
+from tascel.bench.replay import BUILT_IN, entrants, report
 from tascel.bench.tuning import PARTS, tune
 from tascel.builder import Progress, build
+from tascel.bundle import Bundle
 from tascel.cli.console import out, plain_table, progress
+from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import typical
 from tascel.engines.profile import read_price
 from tascel.store.file import whole_file
@@ -42,6 +48,8 @@ TASKS = (
 )  # fmt: skip
 #: Whom our draft is compared with, answer by answer: by whichever of their settings were faster.
 RIVALS = ("suffix-cold", "suffix-warm", "tasc-paper", "tasc-tuned")
+#: All tasks but our own demo's are a mean of their own.
+DEMO = "home_assistant"
 
 
 def main() -> None:
@@ -60,15 +68,21 @@ def main() -> None:
     for task in args.tasks:
         with progress() as show:
             found[task] = replayed(args.folder / f"{task}.jsonl", args, show)
-        out.print(table({task: found[task]}))
+        tables({task: found[task]})
     if len(found) > 1:
-        out.print(table(found))
+        tables(found)
     out.print(ratios(found))
     if args.json:
         chosen = {"model": Path(args.model).name, "split": args.split, "limit": args.limit}
         chosen |= {"max_tokens": args.max_tokens, "seed": args.seed, "variants": VARIANTS}
         with whole_file(args.json) as file:
             file.write(json.dumps({"settings": chosen, "tasks": found}, indent=1) + "\n")
+
+
+def tables(found: Mapping[str, Any]) -> None:
+    out.print(table(found, "speedup_estimate", "estimated speed-up"))
+    shares = ", ".join(f"{task} {found[task]['unseen']:.0%}" for task in found)
+    out.print(table(found, "speedup_unseen", f"over answers not in train: {shares}"))
 
 
 def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, Any]:
@@ -82,11 +96,44 @@ def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, 
         rules = Rules(price, bundle.manifest.vocab_size, max_tokens=args.max_tokens)
         tuned = tune([*DEFAULTS], bundle, learned, rules, bad.add, show)
         plain = {f"{name}@default": DEFAULTS[name] for name in tuned}
-        settings = {**DEFAULTS, **tuned, **plain, **VARIANTS}
+        settings = {**DEFAULTS, **tuned, **plain, **variants(bundle)}
         known = examples(bundle.codec, [asked[at] for at in drawn], bad.add)
-        costs = compare(bundle, known, settings, rules, show)
+        ready = entrants(bundle, settings, rules, show)
+        ours = ready.pop("tascel")
+        for name, (reader, chosen) in RELEARNED.items():
+            settings[name] = chosen
+
+            def heard(stage: str, done: int, total: int | None, name: str = name) -> None:
+                show(f"{name}: {stage}", done, total)
+
+            taught = relearned(bundle, learned, reader, heard)
+            ready[name] = Entrant(taught.draft(DraftConfig(**chosen)), guarded=True)
+        ready["tascel"] = ours
+        costs = follow(ready, known, rules, lambda n, of: show("replaying", n, of))
     content = report(costs, rules, BUILT_IN if args.price is None else args.price.name, settings)
-    return {**content, "learned": len(learned), "asked": len(asked), "refused": bad.count}
+    content |= {"learned": len(learned), "asked": len(asked), "refused": bad.count}
+    return content | unseen(content["drafts"], costs, known, bundle, rules)
+
+
+def variants(bundle: Bundle) -> dict[str, Settings]:
+    """Ours with one thing changed; where there is one task all tasks are pooled anyway."""
+    return {n: s for n, s in VARIANTS.items() if bundle.tasks or s.get("routed", True)}
+
+
+def unseen(
+    rows: list[dict[str, Any]],
+    costs: Mapping[str, Sequence[Cost]],
+    known: Sequence[Example],
+    bundle: Bundle,
+    rules: Rules,
+) -> dict[str, Any]:
+    """The share of answers that the bundle has not verbatim; the speed-up over these goes into
+    `rows`, None where there is nothing to draft."""
+    new = [at for at, example in enumerate(known) if not bundle.corpus.holds(example.output)]
+    for row in rows:
+        own = [costs[row["name"]][at] for at in new]
+        row["speedup_unseen"] = speedup(own, rules) if any(c.tokens for c in own) else None
+    return {"unseen": len(new) / len(known)}
 
 
 def divided(traces: list[Trace], split: str) -> tuple[list[Trace], list[Trace]]:
@@ -100,27 +147,32 @@ def divided(traces: list[Trace], split: str) -> tuple[list[Trace], list[Trace]]:
     return [trace for trace, out in pairs if not out], [trace for trace, out in pairs if out]
 
 
-def table(found: Mapping[str, Any]) -> Table:
-    """The estimated speed-up of every draft on every task."""
-    made = plain_table("estimated speed-up", [*found, "mean"])
+def table(found: Mapping[str, Any], key: str, title: str) -> Table:
+    """What every draft made of every task; a dash where there was nothing to draft."""
+    made = plain_table(title, [*found, "mean"])
     rows = {task: {row["name"]: row for row in found[task]["drafts"]} for task in found}
     for name in rows[next(iter(rows))]:
-        speedups = [rows[task][name]["speedup_estimate"] for task in rows]
-        cells = [f"{x:.2f}×" for x in [*speedups, geometric_mean(speedups)]]
-        made.add_row(name, *cells)
+        speedups = [rows[task][name][key] for task in rows]
+        cells = ["–" if x is None else f"{x:.2f}×" for x in speedups]
+        made.add_row(name, *cells, mean([x for x in speedups if x is not None]))
     return made
 
 
 def ratios(found: Mapping[str, Any]) -> Table:
     """How many times faster than each rival ours is, with 95 % intervals."""
-    made = plain_table("tascel is faster by", [*found, "mean"])
+    made = plain_table("tascel is faster by", [*found, "mean", f"without {DEMO}"])
     for name in RIVALS:
         rows = [faster(name, found[task]["drafts"]) for task in found]
         over = [row["tascel_over_this"] for row in rows]
         spans = ["{:.2f}–{:.2f}".format(*row["interval_against_tascel"]) for row in rows]
         cells = [f"{x:.2f}×\n{span}" for x, span in zip(over, spans, strict=True)]
-        made.add_row(name, *cells, f"{geometric_mean(over):.2f}×")
+        others = [x for task, x in zip(found, over, strict=True) if task != DEMO]
+        made.add_row(name, *cells, mean(over), mean(others))
     return made
+
+
+def mean(ratios: Sequence[float]) -> str:
+    return f"{geometric_mean(ratios):.2f}×" if ratios else "–"
 
 
 def faster(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """Do prompts find their task, and are prompts of no task told apart?
 
-    python benchmarks/routing.py TRACES... --clinc CLINC --model MODEL --json results/routing.json
+    python benchmarks/routing.py CLINC --model MODEL --json results/routing.json
 
 CLINC150 (Larson et al. 2019): a classifier of 150 tasks, learned on the train labels, judged on
 prompts in scope and out of scope, once with the prompts' own features and, with --embedder, once
-with sentence embeddings too. TRACES: one file a task, mixed, their tasks hidden: clusters are found
-in train, and a prompt counts as routed right where its cluster's most frequent task is its own.
+with sentence embeddings too. mixed.py asks the same of tasks that are found without labels.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ from tascel.codec import Codec
 from tascel.draft.features import features, folding
 from tascel.engines.profile import machine
 from tascel.route.classify import Classifier
-from tascel.route.cluster import names, partitions
 from tascel.route.embed import Embedder
 from tascel.speller import Speller
 from tascel.traces.folds import folds, groups
@@ -43,9 +41,6 @@ class Reader:
 
     def prompts(self, traces: Sequence[Trace]) -> list:
         return [features(self.codec.prompt(t.messages, t.tools), self.fold) for t in traces]
-
-    def outputs(self, traces: Sequence[Trace]) -> list:
-        return [features(output, self.fold) for _, output in self.codec.answers(traces)]
 
 
 def timed(classifier: Classifier, prompts: list, fold: np.ndarray, rows: list) -> dict:
@@ -123,65 +118,17 @@ def clinc(path: str, reader: Reader, split: str, embedder: Embedder | None) -> d
     return found
 
 
-def mixed(paths: Sequence[str], reader: Reader, split: str, most: int) -> dict:
-    """Clusters of the train splits of all files together, judged on `most` prompts of each."""
-    rng = np.random.default_rng(0)
-    train, asked, task, truth = [], [], [], []
-    for number, path in enumerate(paths):
-        traces = list(read_traces(path))
-        here = [t for t in traces if t.split == "train"]
-        there = [t for t in traces if t.split == split]
-        some = rng.permutation(len(there))[:most]
-        train, task = [*train, *here], [*task, *[number] * len(here)]
-        asked, truth = [*asked, *(there[i] for i in some)], [*truth, *[number] * len(some)]
-    task, truth = np.array(task), np.array(truth)
-    fold = folds(groups(train), FOLDS)
-    prompts, new = reader.prompts(train), reader.prompts(asked)
-    start = perf_counter()
-    ways = partitions(prompts, reader.outputs(train))
-    found: dict = {"split": split, "prompts": len(asked), "cluster_seconds": perf_counter() - start}
-
-    def says(i: int) -> str:
-        return f"{train[i].prompt_text}\n{train[i].answer['content']}"
-
-    ids = [reader.codec.prompt(t.messages, t.tools) for t in asked]
-    labelled = {f"{k} clusters": way for k, way in ways.items() if k > 1}
-    for way, label in {"labels given": task.astype(np.int32), **labelled}.items():
-        classifier = Classifier.fit(prompts, label, fold)
-        owner = [np.bincount(task[label == c]).argmax() for c in range(label.max() + 1)]
-        guesses = [classifier.classify(row) for row in new]
-        right = np.array([owner[g.task] for g in guesses]) == truth
-        found[way] = {
-            "accuracy": float(right.mean()),
-            "by_task": {
-                Path(path).stem: float(right[truth == i].mean()) for i, path in enumerate(paths)
-            },
-            "unknown": float(np.mean([g.unknown for g in guesses])),
-            "names": names(label, says),
-            "bytes": size(classifier),
-            **timed(classifier, ids, reader.fold, [None]),
-        }
-        print(way, json.dumps(found[way], indent=1))
-    return found
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("traces", nargs="*")
+    parser.add_argument("clinc")
     parser.add_argument("--model", required=True)
-    parser.add_argument("--clinc")
     parser.add_argument("--embedder", type=Path, help="folder of all-MiniLM-L6-v2")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--most", type=int, default=200)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     reader = Reader(args.model)
-    found: dict = {"machine": machine()}
-    if args.clinc:
-        embedder = Embedder(args.embedder) if args.embedder else None
-        found["clinc150"] = clinc(args.clinc, reader, args.split, embedder)
-    if args.traces:
-        found["mixed"] = mixed(args.traces, reader, args.split, args.most)
+    embedder = Embedder(args.embedder) if args.embedder else None
+    found = {"machine": machine(), "clinc150": clinc(args.clinc, reader, args.split, embedder)}
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
 
