@@ -33,11 +33,11 @@ class BuildConfig:
     """How a task is learned.
 
     `own_outputs`: for so many traces the model's own answer replaces the reference, since drafts
-    must predict the model. `text`: whether SUMMARY.md quotes frequent n-grams. `corpus_tokens`
-    bounds the index (8 bytes a token): beyond it, every second trace is left out, and so on.
-    `trust_traces` bounds the sample that trust is learned on. `tasks`: "auto" takes the traces'
-    own `task` labels where all have one, else finds the tasks; "find" ignores labels; "one" takes
-    everything for one task.
+    must predict the model. `text`: whether SUMMARY.md and the tasks' names quote the traces.
+    `corpus_tokens` bounds the index (8 bytes a token): beyond it, or with prompts of four times as
+    many tokens, every second trace is left out, and so on. `trust_traces` bounds the sample that
+    trust is learned on. `tasks`: "auto" takes the traces' own `task` labels where all have one,
+    else finds the tasks; "find" ignores labels; "one" takes everything for one task.
     """
 
     own_outputs: int = 0
@@ -54,23 +54,35 @@ class BuildConfig:
             raise RequestError(f"tasks cannot be {self.tasks!r}", "Choose `auto`, `find` or `one`")
 
 
+#: Prompts are held while a bundle is built: so many tokens of them for each of the outputs' bound.
+PROMPTS = 4
+
+
 class Thinned:
-    """Every n-th of a stream of traces, so few that their outputs' weights stay within `cap`."""
+    """Every n-th of a stream of traces, so few that their outputs stay within `cap` tokens, and
+    their prompts within `PROMPTS` times as many."""
 
     def __init__(self, cap: int) -> None:
         self.kept: list[Kept] = []
-        self._cap, self._size, self._stride = cap, 0, 1
+        self._cap, self._stride = cap, 1
+        self._outputs = self._prompts = 0
 
     def add(self, trace: Kept) -> None:
         """Take or leave the stream's next trace."""
         if trace.serial % self._stride:
             return
         self.kept.append(trace)
-        self._size += len(trace.output) + 1
-        while self._size > self._cap and len(self.kept) > 1:
+        self._outputs += len(trace.output) + 1
+        self._prompts += len(trace.prompt)
+        while self._full and len(self.kept) > 1:
             self._stride *= 2
             self.kept = [kept for kept in self.kept if kept.serial % self._stride == 0]
-            self._size = sum(len(kept.output) + 1 for kept in self.kept)
+            self._outputs = sum(len(kept.output) + 1 for kept in self.kept)
+            self._prompts = sum(len(kept.prompt) for kept in self.kept)
+
+    @property
+    def _full(self) -> bool:
+        return self._outputs > self._cap or self._prompts > PROMPTS * self._cap
 
 
 def build(
@@ -109,7 +121,7 @@ def build(
     prompts = [trace.prompt for trace in kept]
     reader = Reader(codec.tokenizer)
     lessons = Lessons(codec, reader, kept, outputs, sample, progress)
-    learned = lessons.learn("all", [*range(len(kept))])
+    learned = lessons.learn()
     found = lessons.tasks(config.tasks)
     tasks = lessons.learn_tasks(found, config.text) if found else []
     counts |= {
@@ -177,7 +189,7 @@ def _read(
         except RequestError as error:
             refused.append(error)
             continue
-        kept = Kept(seen, prompt, output, trace.task)
+        kept = Kept(seen, prompt, output, trace.task or None)
         thinned.add(kept)
         place = seen if seen < size else rng.randrange(seen + 1)
         if place < size:

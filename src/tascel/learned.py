@@ -21,6 +21,7 @@ from tascel.route.policy import WIDEST, Tally
 from tascel.store.folder import map_array
 
 TRUST = "trust.npy"
+_MOST_COUNTED = 2.0**53
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
 
@@ -121,8 +122,14 @@ def read_router(folder: Path, tasks: int) -> tuple[Classifier, list[tuple[Tally,
         classifier = Classifier(**arrays)
     except ValueError as reason:
         raise BundleError(f"{folder}: {reason}", _REBUILD) from None
-    usable = counted.shape == (tasks, 2, WIDEST + 2) and len(classifier.bias) == tasks
-    if not usable or not (np.isfinite(counted).all() and (counted >= 0).all()):
+    if counted.shape != (tasks, 2, WIDEST + 2) or len(classifier.bias) != tasks:
         raise BundleError(f"{folder}: does not fit {tasks} tasks", _REBUILD)
+    if len(classifier.dense):
+        raise BundleError(f"{folder}: was learned with embeddings", _REBUILD)
+    for name, array in {**arrays, "tallies": counted}.items():
+        if not np.isfinite(array).all():
+            raise BundleError(f"{folder / name}.npy: holds what is no number", _REBUILD)
+    if (counted < 0).any() or (counted > _MOST_COUNTED).any():
+        raise BundleError(f"{folder / 'tallies.npy'}: counts the impossible", _REBUILD)
     pairs = [[Tally(float(row[0]), row[1:]) for row in pair] for pair in counted]
     return classifier, [(own, pooled) for own, pooled in pairs]

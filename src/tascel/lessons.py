@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain, count
 
 import numpy as np
 
@@ -12,9 +15,11 @@ from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
+from tascel.errors import TraceError
 from tascel.learned import Learned
 from tascel.route.cluster import names
-from tascel.route.find import FEWEST, Found, Seen, Trial, find
+from tascel.route.find import FEWEST, Found, Trial, find
+from tascel.route.seen import Seen
 from tascel.traces.folds import folds, held_out_ways
 from tascel.types import Ids, Trace
 
@@ -23,6 +28,11 @@ FOLDS = 5
 TRUST_TOKENS = 500_000
 #: With fewer sampled traces a task trusts as all do.
 TRUSTED = 100
+#: More labels are no tasks: each has a draft and half a megabyte of its own.
+MOST_TASKS = 64
+#: Prompts of so many tokens in all are read once and kept, some 100 bytes a token; longer ones are
+#: read again for each task.
+READ_AT_ONCE = 5_000_000
 
 #: Hears how far a long job is: its stage, what is done and, where known, of how much.
 Progress = Callable[[str, int, int | None], None]
@@ -61,56 +71,68 @@ class Lessons:
     ) -> None:
         self._codec, self._reader, self._progress = codec, reader, progress
         self._kept = kept
-        prompts = [trace.prompt for trace in kept]
-        self._seen = Seen(
-            prompts, outputs, reader.all_words(prompts),
-            [reader.about(prompt) for prompt in prompts], [reader.about(o) for o in outputs],
-        )  # fmt: skip
+        seen = Seen.of([trace.prompt for trace in kept], outputs, reader)
+        small = sum(len(trace.prompt) for trace in kept) <= READ_AT_ONCE
+        self._seen = seen.read() if small else seen
         places = {trace.serial: at for at, trace in enumerate(kept)}
-        self._sample = {places[s.kept.serial]: s for s in sample if s.kept.serial in places}
-        self._pooled: trusts.Trust | None = None
+        inside = [(places[s.kept.serial], s) for s in sample if s.kept.serial in places]
+        # a stream is often sorted, and whoever needs few takes the first
+        random.Random(0).shuffle(inside)
+        self._sample = dict(inside)
 
-    def learn(self, stage: str, at: Sequence[int]) -> Learned:
-        """What the traces with these numbers teach."""
-        self._progress(f"indexing {stage}", 0, len(at))
-        some = self._seen.some(at)
-        known = Knowledge.of(some.outputs, some.words, some.about, self._codec.vocab_size)
-        self._progress(f"indexing {stage}", len(at), len(at))
-        inside = set(at)
-        return Learned(known, self._trust(stage, [i for i in self._sample if i in inside]))
+    def learn(self) -> Learned:
+        """What all traces teach."""
+        every = range(len(self._kept))
+        self._progress("indexing", 0, len(every))
+        known = self._know(every)
+        self._progress("indexing", len(every), len(every))
+        return Learned(known, self._pooled)
 
     def tasks(self, choice: str) -> Found | None:
-        """The tasks in the traces, None if they are one."""
-        if choice == "one" or len(self._kept) < FEWEST:
+        """The tasks in the traces, None if they are one.
+
+        Raises:
+            TraceError: too many labels.
+        """
+        given = self._labels() if choice == "auto" else None
+        if choice == "one" or len(self._sample) < (FEWEST if given is None else 2):
             return None
-        labels = [trace.task for trace in self._kept]
-        given: Ids | None = None
-        if choice == "auto" and None not in labels:
-            kinds, numbers = np.unique(np.array(labels), return_inverse=True)
-            if len(kinds) == 1:
-                return None
-            given = numbers.astype(np.int32)
         sample = [*self._sample]
         alike = held_out_ways([self._sample[i].trace for i in sample])[-1]
         self._progress("finding tasks", 0, None)
         trial = Trial(
-            self._seen, sample, folds(alike, FOLDS), self._reader, self._codec.eos_ids,
-            self._codec.vocab_size,
-        )  # fmt: skip
+            self._seen, sample, alike, self._reader, self._codec.eos_ids, self._codec.vocab_size
+        )
         return find(self._seen, trial, given, lambda n, of: self._progress("finding tasks", n, of))
 
     def learn_tasks(self, found: Found, quote: bool) -> list[Task]:
         """What each task teaches; without `quote` none is named after its traces' words."""
-        labelled = [self._kept[i].task for i in range(len(self._kept))]
-        made: list[Task] = []
-        called = self._names(found) if quote else []
+        said = self._names(found) if quote else None
+        made: dict[str, Task] = {}
         for task, tallies in enumerate(found.tallies):
+            self._progress("learning tasks", task, len(found.tallies))
             at: list[int] = np.flatnonzero(found.labels == task).tolist()
-            kinds = {labelled[i] for i in at}
-            (label,) = kinds if len(kinds) == 1 else (None,)
-            name = label or (called[task] if quote else f"task {task + 1}")
-            made.append(Task(name, self.learn(f"task {task + 1}", at), tallies))
-        return made
+            labels = {self._kept[i].task for i in at}
+            (label,) = labels if len(labels) == 1 else (None,)
+            name = _free(label or (said[task] if said else f"task {task + 1}"), made)
+            own = [i for i in self._sample if found.labels[i] == task]
+            trust = self._trust(own) if len(own) >= TRUSTED else self._pooled
+            made[name] = Task(name, Learned(self._know(at), trust), tallies)
+        self._progress("learning tasks", len(made), len(made))
+        return [*made.values()]
+
+    def _labels(self) -> Ids | None:
+        """The traces' own labels as numbers, None unless all have one and they differ."""
+        labels = [trace.task for trace in self._kept]
+        if None in labels or len(set(labels)) == 1:
+            return None
+        kinds, numbers = np.unique(np.array(labels), return_inverse=True)
+        if len(kinds) > MOST_TASKS:
+            raise TraceError(
+                f"the traces name {len(kinds):,} tasks, at most {MOST_TASKS} can be told apart",
+                "Build with `--tasks find` or `--tasks one`, or label them more coarsely",
+            )
+        return numbers.astype(np.int32)
 
     def _names(self, found: Found) -> list[str]:
         seen, decode = self._seen, self._codec.decode
@@ -119,17 +141,30 @@ class Lessons:
             lambda i: f"{decode(seen.prompts[i].tolist())}\n{decode(seen.outputs[i].tolist())}",
         )
 
-    def _trust(self, stage: str, at: Sequence[int]) -> trusts.Trust:
-        if self._pooled is not None and len(at) < TRUSTED:
-            return self._pooled
+    def _know(self, at: Sequence[int]) -> Knowledge:
+        some = self._seen.some(at)
+        return Knowledge.of(some.outputs, some.words, some.about, self._codec.vocab_size)
+
+    @cached_property
+    def _pooled(self) -> trusts.Trust:
+        """How far to trust what all teach."""
+        return self._trust([*self._sample], lambda n, of: self._progress("trusting", n, of))
+
+    def _trust(
+        self, at: Sequence[int], heard: Callable[[int, int], None] = lambda done, of: None
+    ) -> trusts.Trust:
         lengths = np.cumsum([len(self._seen.outputs[i]) for i in at])
         at = at[: int(np.searchsorted(lengths, TRUST_TOKENS)) + 1]
-        some = self._seen.some(at)
+        some = self._seen.some(at).read()
         ways = held_out_ways([self._sample[i].trace for i in at])
-        trust = trusts.learn(
+        return trusts.learn(
             some.outputs, some.prompts, some.words, some.about,
             [folds(way, FOLDS) for way in ways], self._codec.vocab_size,
-            lambda done: self._progress(f"trusting {stage}", done, len(ways) * len(at)),
+            lambda done: heard(done, len(ways) * len(at)),
         )  # fmt: skip
-        self._pooled = trust if self._pooled is None else self._pooled
-        return trust
+
+
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, or with a number if another has it."""
+    names = chain([name], (f"{name} ({i})" for i in count(2)))
+    return next(free for free in names if free not in taken)

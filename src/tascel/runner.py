@@ -36,7 +36,8 @@ class Asked(TypedDict, total=False):
 
     Attributes:
         max_tokens: of the answer, 512 unless given.
-        task: whose draft to use; otherwise the prompt tells.
+        task: whose draft to use, by name; otherwise, or if the bundle has none so called, the
+            prompt tells.
         prediction: what the answer is expected to be, a source of drafts.
         grammar: what it must look like; `tascel.grammar.Grammars` makes them.
         processors: makes what else changes logits; called once for each answer.

@@ -191,7 +191,8 @@ class Stats:
     """What one answer cost. Times are wall-clock seconds, the passes' that it shared with others
     included; `offered` and `accepted` count drafted tokens by source; `shared` prompt tokens that
     were already in the cache; `rejects` counts steps that refused at least one, `block_stops`
-    answers that ended inside a block of accepted tokens."""
+    answers that ended inside a block of accepted tokens; `task` is whose draft served, None if
+    there are not several."""
 
     steps: int = 0
     prefill_seconds: float = 0.0
@@ -201,6 +202,7 @@ class Stats:
     accepted: Mapping[str, int] = field(default_factory=dict[str, int])
     rejects: int = 0
     block_stops: int = 0
+    task: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,8 +83,9 @@ def test_the_best_score_wins_and_of_equals_the_fewest_clusters():
 
 
 def test_names_are_what_a_cluster_says_and_others_do_not():
-    labels = np.array([0, 0, 0, 1, 1], np.int32)
-    texts = ["set a red alarm", "set a blue alarm", "set an alarm", "play a song", "play a red one"]
+    labels = np.repeat([0, 1], 6).astype(np.int32)
+    colours = ("red", "blue", "gold", "pink", "grey", "black")
+    texts = [f"set a {c} alarm" for c in colours] + [f"play a {c} song" for c in colours]
     first, second = names(labels, texts.__getitem__)
     assert first.split(", ")[0] in ("alarm", "set")
     assert "play" in second
@@ -95,3 +96,10 @@ def test_no_two_names_are_alike():
     given = names(np.arange(3, dtype=np.int32), lambda i: "the same words")
     assert len({*given}) == 3
     assert names(np.zeros(2, np.int32), lambda i: "12 !") == ["nothing"]
+
+
+def test_names_hold_nothing_that_few_traces_say():
+    labels = np.zeros(20, np.int32)
+    four = names(labels, lambda i: f"secret {i}" if i < 4 else "open")
+    assert four == ["nothing"]  # sixteen times the same is one text
+    assert names(labels, lambda i: f"{'secret' if i < 5 else ''} {i}") == ["secret"]

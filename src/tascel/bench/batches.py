@@ -20,12 +20,14 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class Run:
     """One contender's answers to all prompts, in their order. `drafted` is by source; `passes`
-    counts those of the model, 0 where nobody knows."""
+    counts those of the model, 0 where nobody knows; `tasks` prompts by whose draft served them,
+    where a bundle has several."""
 
     seconds: float
     tokens: tuple[tuple[int, ...], ...]
     passes: int = 0
     drafted: Mapping[str, int] = field(default_factory=dict[str, int])
+    tasks: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def race(
@@ -91,7 +93,7 @@ def _ours(runner: Runner, requests: Sequence[Request], rows: int, *, plain: bool
     runner.forget()
     place = {request.id: at for at, request in enumerate(requests)}
     tokens: list[tuple[int, ...]] = [()] * len(requests)
-    drafted = Counter[str]()
+    drafted, tasks = Counter[str](), Counter[str]()
     scheduler = runner.scheduler(rows, plain=plain)
     started, passes = perf_counter(), 0
     for request in requests:
@@ -104,7 +106,9 @@ def _ours(runner: Runner, requests: Sequence[Request], rows: int, *, plain: bool
             if event.completion is not None:
                 tokens[place[event.request.id]] = event.completion.tokens
                 drafted.update(event.completion.stats.accepted)
-    return Run(perf_counter() - started, tuple(tokens), passes, drafted)
+                if event.completion.stats.task is not None:
+                    tasks[event.completion.stats.task] += 1
+    return Run(perf_counter() - started, tuple(tokens), passes, drafted, tasks)
 
 
 def _stock(runner: Runner, requests: Sequence[Request], rows: int) -> Run:

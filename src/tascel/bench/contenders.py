@@ -21,7 +21,7 @@ from tascel.types import Chunk, Completion, Request
 class Answer:
     """What one contender made of one prompt. `steps` counts passes, the prefill included;
     `drafted` the tokens that a draft had right, by source; `sources` who wrote each token, where
-    the contender knows."""
+    the contender knows; `task` whose draft served, where a bundle has several."""
 
     tokens: tuple[int, ...]
     prefill_seconds: float
@@ -29,6 +29,7 @@ class Answer:
     steps: int
     drafted: Mapping[str, int] = field(default_factory=dict[str, int])
     sources: tuple[str, ...] = ()
+    task: str | None = None
 
 
 Contender = Callable[[Request], Answer]
@@ -81,6 +82,7 @@ def _ours(
             stats.steps,
             stats.accepted,
             done.sources,
+            stats.task,
         )
 
     return answer

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import batches_table, err, out, progress, rows_table, write_json
+from tascel.cli.console import batches_table, by_task, err, out, progress, rows_table, write_json
 from tascel.store.file import whole_file
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def bench(
     if answers is not None:
         _write(answers, runner, [(t, r["tascel"]) for (t, _), r in zip(asked, rounds, strict=True)])
     out.print(rows_table(content["rows"], f"{content['examples']} prompts, {content['dtype']}"))
+    if tasks := by_task(answers_of["tascel"].task for answers_of in rounds):
+        out.print(tasks, markup=False)
     unseen = content["unseen"]
     if 0 < unseen["examples"] < content["examples"]:
         title = f"the {unseen['examples']} of them whose answer does not stand in the bundle"
@@ -103,6 +106,8 @@ def _show_batches(
     write_json(json, {**setting(runner), "examples": prompts, "rows_at_once": rows, "rows": lines})
     title = f"{prompts} prompts, {rows} at a time, {runner.setting.dtype}"
     out.print(batches_table(lines, title))
+    if tasks := by_task(Counter(runs["tascel"][0].tasks).elements()):
+        out.print(tasks, markup=False)
 
 
 def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:

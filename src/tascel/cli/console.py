@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,13 @@ def legend() -> Text:
         "slots": "copied from the prompt", "context": "said before",
     }  # fmt: skip
     return Text("  ").join(Text(text, COLOURS[source]) for source, text in named.items())
+
+
+def by_task(tasks: Iterable[str | None]) -> str | None:
+    """How many prompts went to each task, for reading; None where a bundle has but one."""
+    counts = Counter(task for task in tasks if task is not None)
+    listed = "; ".join(f"{n:,} {task}" for task, n in counts.most_common())
+    return f"by task: {listed}" if listed else None
 
 
 def plain_table(title: str, heads: Sequence[str]) -> Table:

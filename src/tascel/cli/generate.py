@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from tascel.cli import options
-from tascel.cli.console import COLOURS, err, legend, out, progress
+from tascel.cli.console import COLOURS, by_task, err, legend, out, progress
 from tascel.errors import TascelError
 
 if TYPE_CHECKING:
@@ -210,6 +210,8 @@ class Run:
             f"{tokens:,} tokens in {self.seconds:.1f} s, {tokens / self.seconds:.1f}/s, "
             f"{tokens / sum(s.steps for s in stats):.2f} a step; drafted: {by_source or 'nothing'}"
         )
+        if tasks := by_task(s.task for s in stats):
+            err.print(tasks, markup=False)
         if self.runner.draft is not None and not any(s.offered for s in stats):
             err.print("nothing was drafted: at this machine's verify cost no draft would have paid")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rich.text import Text
+
 from tascel.cli import options
 from tascel.cli.console import out, plain_table, write_json
 
@@ -16,11 +18,13 @@ def tasks(bundle: options.Bundle, json: options.Json = None) -> None:
     entries = opened.manifest.tasks
     write_json(json, {"tasks": [asdict(entry) for entry in entries]})
     if not entries:
-        out.print(f"{bundle}: one task of {opened.manifest.counts['outputs']:,} traces")
+        one = f"{bundle}: one task of {opened.manifest.counts['outputs']:,} traces"
+        out.print(one, markup=False, soft_wrap=True)
         return
     table = plain_table(
         f"{len(entries)} tasks; tokens a pass on held-out answers", ("traces", "its own", "all")
     )
     for entry in entries:
-        table.add_row(entry.name, f"{entry.traces:,}", f"{entry.own:.2f}", f"{entry.pooled:.2f}")
+        name = Text(entry.name)  # not markup, whatever it holds
+        table.add_row(name, f"{entry.traces:,}", f"{entry.own:.2f}", f"{entry.pooled:.2f}")
     out.print(table)

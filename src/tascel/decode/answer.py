@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +59,13 @@ def longest_answer(engine: Engine, request: Request) -> int:
             "Ask for fewer tokens, shorten the prompt or give the cache more tokens",
         )
     return longest
+
+
+@runtime_checkable
+class Routed(Protocol):
+    """A draft's session that knows which of several tasks it serves."""
+
+    task: str
 
 
 @dataclass(slots=True, eq=False)
@@ -208,6 +216,7 @@ class Answer:
                 accepted=Counter(source for source in sources if source != "model"),
                 rejects=self.rejects,
                 block_stops=self.block_stops,
+                task=self.session.task if isinstance(self.session, Routed) else None,
             ),
             logprobs=tuple(chunk.logprobs for chunk in self.chunks if chunk.logprobs),
         )

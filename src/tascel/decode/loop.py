@@ -12,7 +12,7 @@ import numpy as np
 from tascel.decode.answer import Answer, longest_answer
 from tascel.decode.engine import Engine
 from tascel.decode.stop import Detokenizer
-from tascel.decode.walk import trim
+from tascel.decode.walk import ours, trim
 from tascel.draft.base import BatchDraft, Draft, Proposal, Session
 from tascel.draft.merge import afford, merge, select
 from tascel.draft.prediction import Prediction
@@ -25,8 +25,6 @@ LONGEST_MASKED_PROMPT = 4096
 PIECE = 512
 #: No pass of a batch is offered more drafted tokens: a bound on memory that no price reaches.
 WIDEST = 1024
-
-_DRAFT = SOURCES.index("draft")  # the sources after it are not the draft's
 
 
 class Breaker(Protocol):
@@ -155,10 +153,11 @@ class Loop:
         """Tell the breaker how the draft's tokens fared."""
         if self.breaker is None:
             return
-        offered = sum(np.count_nonzero(turn.offered.source <= _DRAFT) for turn in turns)
+        drafted = [ours(turn.offered) for turn in turns]
+        offered = sum(map(np.count_nonzero, drafted))
         if offered:
-            taken = [turn.offered.source[turn.path] for turn in turns]
-            accepted = sum(np.count_nonzero(source <= _DRAFT) for source in taken)
+            taken = [own[turn.path] for own, turn in zip(drafted, turns, strict=True)]
+            accepted = sum(map(np.count_nonzero, taken))
             pending = sum(len(turn.lead) for turn in turns)
             rows = sum(not turn.reading for turn in turns)
             self.breaker.record(int(offered), int(accepted), pending, rows)

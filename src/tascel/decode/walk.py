@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
 from tascel.types import SOURCES
 
 #: No verify pass is wider: a bound on memory that no priced draft reaches.
 WIDEST = 512
+
+_OTHERS = np.isin(SOURCES, ("prediction", "grammar"))
 
 
 def trim(proposal: Proposal, room: int, vocab_size: int, trees: bool = True) -> Proposal:
@@ -41,6 +44,11 @@ def trim(proposal: Proposal, room: int, vocab_size: int, trees: bool = True) -> 
         trust=proposal.trust[kept],
         source=np.where(source < len(SOURCES), source, SOURCES.index("draft")).astype(np.uint8),
     )
+
+
+def ours(proposal: Proposal) -> NDArray[np.bool_]:
+    """Which nodes the draft answers for, not the caller's prediction nor the grammar: bool[W]."""
+    return ~_OTHERS[proposal.source]
 
 
 def walk(proposal: Proposal, pick: Callable[[int], int]) -> Iterator[tuple[int, int]]:

@@ -77,25 +77,29 @@ class Classifier:
         labels: Ids,
         folds: Ids,
         embeddings: Floats | None = None,
+        tasks: int = 0,
     ) -> Classifier:
         """Learn tasks from prompts.
 
         Args:
             features: of every prompt.
-            labels: its task, i32[n], from 0 without gaps, at least two.
-            folds: i32[n], two folds or more: confidence and the threshold for `unknown` are
-                learned on prompts that a model without their fold has scored.
+            labels: its task, i32[n], from 0.
+            folds: i32[n]: confidence and the threshold for `unknown` are learned on prompts that a
+                model without their fold has scored, if there are two folds or more.
             embeddings: f32[n, E] unit rows; then every prompt classified must bring one.
+            tasks: how many there are, if `labels` may lack the last. One without a prompt is never
+                named.
         """
         some = np.sort(np.random.default_rng(0).permutation(len(labels))[:_SAMPLE])
         rows = [features[i] for i in map(int, some)]
         label, fold = labels[some], folds[some]
         dense = np.zeros((len(some), 0), np.float32) if embeddings is None else embeddings[some]
-        tasks = int(labels.max()) + 1
+        tasks = max(tasks, int(labels.max()) + 1)
         scores = np.empty((len(some), tasks), np.float32)
         familiarity = np.empty(len(some), np.float32)
         for held in np.unique(fold):
             rest = np.flatnonzero(fold != held)
+            rest = rest if len(rest) else np.arange(len(some))
             part = _trained([rows[i] for i in map(int, rest)], label[rest], dense[rest], tasks)
             for i in map(int, np.flatnonzero(fold == held)):
                 scores[i], familiarity[i] = part._scores(rows[i], dense[i])

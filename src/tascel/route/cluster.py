@@ -30,6 +30,8 @@ _DIMENSIONS = 32
 _BATCH = 5_000  # traces that join at once
 #: Traces of a cluster that are read for its name, and phrases in the name.
 _READ, _PHRASES = 300, 3
+#: So many traces must say a phrase, so that no single one can be read off.
+LEAST_TRACES = 5
 _WORD = re.compile(r"[^\W\d]\w+")
 
 
@@ -66,7 +68,7 @@ def chosen(ways: dict[int, Ids], score: Callable[[Ids], float]) -> Ids:
 
 def names(labels: Ids, texts: Callable[[int], str]) -> list[str]:
     """A short name for each cluster, no two alike: the words and pairs of words that most of its
-    traces have and fewest of any other cluster.
+    traces have and fewest of any other cluster. Each stands in at least `LEAST_TRACES` that differ.
 
     Args:
         labels: the cluster of each trace, i32[n], from 0.
@@ -76,8 +78,11 @@ def names(labels: Ids, texts: Callable[[int], str]) -> list[str]:
     shares: list[Counter[str]] = []
     for cluster in range(labels.max() + 1):
         some = rng.permutation(np.flatnonzero(labels == cluster))[:_READ].tolist()
-        said = Counter(phrase for i in some for phrase in _phrases(texts(i)))
-        shares.append(Counter({phrase: n / len(some) for phrase, n in said.items()}))
+        read = {texts(i) for i in some}
+        said = Counter(phrase for text in read for phrase in _phrases(text))
+        shares.append(
+            Counter({phrase: n / len(read) for phrase, n in said.items() if n >= LEAST_TRACES})
+        )
     given: list[str] = []
     for share in shares:
         name = _name(share, [other for other in shares if other is not share])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from tascel.decode.walk import ours
 from tascel.draft.base import Proposal
 from tascel.draft.ngram import NgramDraft, NgramSession
 from tascel.draft.price import Price
@@ -13,7 +15,7 @@ from tascel.route.classify import Classifier
 from tascel.route.policy import Policy
 from tascel.types import Request
 
-#: What requests are counted as that are like no task.
+#: The task of requests that are like none.
 UNKNOWN = "unknown"
 
 
@@ -28,23 +30,17 @@ class Lane:
 
 class RoutedDraft:
     """Classifies each prompt and drafts with what its task has learned; a prompt that is like no
-    task is served by what all tasks have learned together.
-
-    Attributes:
-        routed: how many requests went to each task, or to `UNKNOWN`.
-        price: of the last pass.
+    task is served by what all tasks have learned together. `price` is that of the last pass.
     """
 
     def __init__(self, pooled: NgramDraft, lanes: Sequence[Lane], classifier: Classifier) -> None:
         self.pooled, self.lanes, self.classifier = pooled, lanes, classifier
-        self.routed: Counter[str] = Counter()
         self._by_name = {lane.name: lane for lane in lanes}
         self.price: Price | None = None
 
     def open(self, request: Request) -> RoutedSession:
         """Start a request, in the lane it names or else in the likeliest one."""
         lane = self.lane(request)
-        self.routed[lane.name if lane else UNKNOWN] += 1
         if lane is None:
             return RoutedSession(self, self.pooled, self.pooled.open(request), None, 0)
         arm = lane.policy.choose(self.price)
@@ -52,15 +48,14 @@ class RoutedDraft:
         return RoutedSession(self, draft, draft.open(request), lane, arm)
 
     def lane(self, request: Request) -> Lane | None:
-        """The request's task, None if it is like none."""
-        if request.task is not None:
-            return self._by_name.get(request.task)
+        """The request's task: the one that it names, if there is such a one, else the one that its
+        prompt is most like; None if it is like none."""
         reader = self.pooled.reader
-        if reader is None:
-            return None
-        guess = self.classifier.classify(reader.about(request.prompt))
-        known = not guess.unknown and guess.task < len(self.lanes)
-        return self.lanes[guess.task] if known else None
+        if request.task in self._by_name or reader is None:
+            return self._by_name.get(request.task or "")
+        with np.errstate(all="ignore"):  # a damaged bundle may hold any numbers
+            guess = self.classifier.classify(reader.about(request.prompt))
+        return None if guess.unknown else self.lanes[guess.task]
 
     def propose_many(
         self, sessions: Sequence[RoutedSession], rooms: Sequence[int], price: Price, pending: int
@@ -85,8 +80,7 @@ class RoutedDraft:
         self.pooled.warm()
 
     def forget(self) -> None:
-        """What requests taught trust and policies is dropped, and so are the counts."""
-        self.routed.clear()
+        """What requests taught trust and policies is dropped."""
         self.pooled.forget()
         for lane in self.lanes:
             lane.policy.forget()
@@ -95,7 +89,7 @@ class RoutedDraft:
 
 
 class RoutedSession:
-    """A request in its lane. `inner` is the session of its `draft`."""
+    """A request in its lane. `inner` is the session of its `draft`, `task` the lane's name."""
 
     def __init__(
         self,
@@ -107,6 +101,7 @@ class RoutedSession:
     ) -> None:
         self._routed, self.draft, self.inner = routed, draft, inner
         self._lane, self._arm = lane, arm
+        self.task = lane.name if lane else UNKNOWN
 
     def allowed(self, price: Price) -> bool:
         """Whether its task's drafts pay."""
@@ -121,7 +116,7 @@ class RoutedSession:
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
-        if self._lane is not None:
+        if self._lane is not None and ours(offered).all():  # what others added tells nothing
             self._lane.policy.record(self._arm, len(offered), taken)
         self.inner.accept(tokens, offered, taken)
 

@@ -55,8 +55,9 @@ def separated(sparse: Any, label: Ids, dense: Floats) -> tuple[Ids, Floats, Floa
     from sklearn.svm import LinearSVC
 
     seen = np.unique(label)
-    if len(seen) == 1:
-        return seen, np.zeros((sparse.shape[1] + dense.shape[1], 1), np.float32), np.ones(1, "f4")
+    size = sparse.shape[1] + dense.shape[1]
+    if len(seen) == 1 or not size:
+        return seen, np.zeros((size, len(seen)), np.float32), np.ones(len(seen), np.float32)
     svc: Any = LinearSVC(class_weight="balanced", tol=1e-3, random_state=0)
     svc.fit(hstack([sparse, csr_matrix(dense)], format="csr"), label)
     weights, bias = svc.coef_.T, svc.intercept_

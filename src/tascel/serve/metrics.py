@@ -85,8 +85,10 @@ class Metrics:
         self._first.observe(seconds)
 
     def finished(self, request: Request, completion: Completion, seconds: float) -> None:
-        """An answer is complete."""
-        stats, task = completion.stats, self._task(request)
+        """An answer is complete. It counts for the task that the request names, else for the one
+        that its prompt was taken for."""
+        stats = completion.stats
+        task = self._task(request.task or stats.task)
         self._answers.labels(task, completion.finish_reason).inc()
         self._seconds.observe(seconds)
         self._prompt.labels(task).inc(len(request.prompt))
@@ -100,10 +102,10 @@ class Metrics:
 
     def ended(self, request: Request, why: str) -> None:
         """An answer ended before it was complete: "cancelled" or "error"."""
-        self._answers.labels(self._task(request), why).inc()
+        self._answers.labels(self._task(request.task), why).inc()
 
-    def _task(self, request: Request) -> str:
-        task = request.task or ""
+    def _task(self, name: str | None) -> str:
+        task = name or ""
         if task not in self._tasks:
             if len(self._tasks) >= MOST_TASKS:
                 return "other"

@@ -211,7 +211,7 @@ class Asked(Sent):
     prediction: Prediction | None = None
     response_format: Format | None = None
     structured_outputs: Structured | None = None
-    task: Annotated[str, Field(max_length=64)] | None = None
+    task: Annotated[str, Field(max_length=200)] | None = None
     tascel: Extras | None = None
     user: str | None = Field(default=None, description="Read and ignored.")
     metadata: Annotated[dict[str, str], FewKeys] | None = Field(
