@@ -17,7 +17,7 @@ import pytest
 from hypothesis import settings
 
 from tascel.draft.base import Proposal
-from tascel.types import SOURCES, Request
+from tascel.types import SOURCES, Request, Trace
 
 settings.register_profile("tascel", deadline=None, derandomize=True)
 settings.load_profile("tascel")
@@ -287,3 +287,31 @@ class OracleDraft:
 @pytest.fixture(scope="session")
 def oracle_draft() -> type[OracleDraft]:
     return OracleDraft
+
+
+ROOMS = ("den", "hall", "attic", "kitchen", "porch", "cellar", "studio", "loft")
+BANDS = ("Muse", "Blur", "Queen", "Wilco", "Pixies", "Oasis", "Cream", "Devo")
+
+
+def make_two_tasks(count: int, labelled: bool = False) -> list[Trace]:
+    """So many traces of "lights", then as many of "songs"; the two have little in common."""
+    pairs: dict[str, list[tuple[str, str]]] = {"lights": [], "songs": []}
+    for i in range(count):
+        room, band, at = ROOMS[i % 8], BANDS[(i // 3) % 8], (i * 7) % 100
+        pairs["lights"].append((f"turn the lamp in the {room} to {at}", f'{{"{room}": {at}}}'))
+        pairs["songs"].append((f"PLAY ME {band} ({i % 50})", f"CALL queue '{band}' #{i % 50};"))
+    return [
+        Trace(
+            ({"role": "user", "content": prompt},),
+            {"role": "assistant", "content": output},
+            task=task if labelled else None,
+        )
+        for task, of_task in pairs.items()
+        for prompt, output in of_task
+    ]
+
+
+@pytest.fixture(scope="session")
+def two_tasks() -> Callable[..., list[Trace]]:
+    """`two_tasks(120, labelled=True)` are traces of "lights" and of "songs"."""
+    return make_two_tasks
