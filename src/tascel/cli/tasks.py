@@ -25,6 +25,6 @@ def tasks(bundle: options.Bundle, json: options.Json = None) -> None:
         f"{len(entries)} tasks; tokens a pass on held-out answers", ("traces", "its own", "all")
     )
     for entry in entries:
-        name = Text(entry.name)  # not markup, whatever it holds
-        table.add_row(name, f"{entry.traces:,}", f"{entry.own:.2f}", f"{entry.pooled:.2f}")
+        rates = [f"{rate:.2f}" if rate else "–" for rate in (entry.own, entry.pooled)]
+        table.add_row(Text(entry.name), f"{entry.traces:,}", *rates)  # a name is no markup
     out.print(table)

@@ -32,7 +32,8 @@ class FileEntry:
 @dataclass(frozen=True, slots=True)
 class TaskEntry:
     """A task: its `name`, how many `traces` it was learned from, and how many tokens a pass brought
-    on held-out answers, drafted by its `own` draft and by the `pooled` one."""
+    on held-out answers, drafted by its `own` draft and by the `pooled` one; 0 if none of its
+    answers was held out."""
 
     name: str
     traces: int
