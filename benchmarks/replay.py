@@ -5,11 +5,11 @@
 FOLDER holds one TASK.jsonl of traces for each task. A bundle is built of its training traces, and
 every peer's settings are chosen on held-out tenths of them; its defaults run too, as NAME@default.
 Our draft runs also without each source, with the trust that was learned with all of them, and with
-trust that was learned without it (`relearned:…`). Then all walk along at most LIMIT answers of
-`--split`, drawn at random; answers that no training trace has verbatim are written apart too, as
-`unseen`. `--split tenth` leaves the other splits closed: one tenth of the training traces, whole
-groups, is replayed, and everything else is done with the nine others; `--split near-tenth` holds
-out by near-duplicates alone.
+trust that was learned without it (`relearned:…`: never routed, so to be read beside `pooled` where
+tasks were found). Then all walk along at most LIMIT answers of `--split`, drawn at random; answers
+that no training trace has verbatim are written apart too, as `unseen`. `--split tenth` leaves the
+other splits closed: one tenth of the training traces, whole groups, is replayed, and everything
+else is done with the nine others; `--split near-tenth` holds out by near-duplicates alone.
 """
 
 from __future__ import annotations
