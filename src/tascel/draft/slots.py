@@ -8,7 +8,6 @@ looks like and what the template said last.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,9 +79,10 @@ def templates(words: Sequence[Words], outputs: Sequence[Ids], frozen: Frozen) ->
 def learn_pointer(words: Sequence[Words], outputs: Sequence[Ids], frozen: Frozen) -> Pointer:
     """Learn from answers to point where copies begin: f32[POINTS]."""
     weights, squares = np.zeros((2, copying.POINTS), np.float32)
-    pairs: list[Any] = list(zip(words, outputs, strict=True))
-    order = np.random.default_rng(0).permutation(len(pairs))[:TAUGHT]
+    some = np.random.default_rng(0).permutation(len(outputs))[:TAUGHT]
+    # only these: words may be made when they are asked for, and all would fill the memory
+    pairs = [(words[at], outputs[at]) for at in map(int, some)]
     for _ in range(EPOCHS):
-        for at in order:
-            _teach(pairs[at][0], frozen, len(frozen), pairs[at][1], weights, squares, RATE)
+        for of_prompt, output in pairs:
+            _teach(of_prompt, frozen, len(frozen), output, weights, squares, RATE)
     return weights
