@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from tascel.route import cluster
-from tascel.route.cluster import chosen, names, partitions
+from tascel.route.cluster import names, partitions
 
 TASKS = 4
 
@@ -73,13 +73,6 @@ def test_few_traces_and_equal_ones_are_no_error(count):
     row = np.array([3, 4], np.uint32)
     ways = partitions([row] * count, [row] * count)
     assert ways[1].tolist() == [0] * count
-
-
-def test_the_best_score_wins_and_of_equals_the_fewest_clusters():
-    ways = {n: np.arange(6, dtype=np.int32) % n for n in (1, 2, 3, 5)}
-    score = {1: 1.0, 2: 2.0, 3: 2.0, 5: 1.5}
-    assert chosen(ways, lambda labels: score[int(labels.max()) + 1]) is ways[2]
-    assert chosen(ways, lambda labels: 0.0) is ways[1]
 
 
 def test_names_are_what_a_cluster_says_and_others_do_not():

@@ -59,8 +59,9 @@ def tune(
             )
         known = Knowledge.only(Corpus.of(rest), bundle.manifest.vocab_size)
         learned = replace(
-            bundle, learned=Learned(known, bundle.learned.trust), tasks=(), given=bundle.codec
-        )
+            bundle, learned=Learned(known, bundle.learned.trust), tasks=(), classifier=None,
+            given=bundle.codec,
+        )  # fmt: skip
         trials.append((Peers(learned, chain=not rules.trees), asked))
     return {
         name: best(name, trials, rules, lambda n, of, name=name: progress(f"tuning {name}", n, of))

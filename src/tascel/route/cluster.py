@@ -60,12 +60,6 @@ def partitions(prompts: Sequence[Features], outputs: Sequence[Features]) -> dict
     return {len(set(w)): _by_size(np.array(w)[finest]) for w in ways if len(set(w)) in wanted}
 
 
-def chosen(ways: dict[int, Ids], score: Callable[[Ids], float]) -> Ids:
-    """The partition with the highest score; of equals, the one with the fewest clusters."""
-    scores = {count: score(ways[count]) for count in sorted(ways)}
-    return ways[max(scores, key=lambda count: scores[count])]
-
-
 def names(labels: Ids, texts: Callable[[int], str]) -> list[str]:
     """A short name for each cluster, no two alike: the words and pairs of words that most of its
     traces have and fewest of any other cluster. Each stands in at least `LEAST_TRACES` that differ.
