@@ -109,6 +109,16 @@ def test_a_handful_of_labelled_traces_is_no_error(two_tasks, try_with, count):
     assert len(find(seen, trial, labels, silent).tallies) == 2
 
 
+def test_no_task_is_held_out_whole():
+    """Or else who tells tasks apart would be judged on one it has never seen."""
+    groups = np.array([0] * 20 + [1] * 20 + [*range(2, 42)], np.int32)
+    label = np.repeat([0, 1, 2], [20, 20, 40]).astype(np.int32)
+    folds = finding._apart(groups, label)
+    assert all(len({*folds[label == task].tolist()}) == finding.FOLDS for task in range(3))
+    together = finding._apart(groups, np.zeros(80, np.int32))
+    assert len({*together[:20].tolist()}) == len({*together[20:40].tolist()}) == 1
+
+
 def test_tallies_of_a_task_add_up_to_its_answers(both):
     trial = both[1]
     labels = halves(220)[2]

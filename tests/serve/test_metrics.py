@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+import tascel
 from tascel.serve.metrics import MOST_TASKS, Metrics
 from tascel.types import Completion, Request, Stats
 
@@ -37,6 +39,36 @@ def test_an_answer_is_counted_by_task_and_source(start):
         assert live.metric("tascel_http_requests_total", route=CHAT, status="200") == 2
         assert live.metric("tascel_running") == live.metric("tascel_waiting") == 0
         assert live.metric("process_resident_memory_bytes") > 0
+
+
+def test_an_answer_counts_for_the_task_it_names_or_was_taken_for():
+    metrics = Metrics()
+    prompt = np.array([1], np.int32)
+    for named, taken_for in ((None, "songs"), (None, "unknown"), ("new", "unknown"), (None, None)):
+        done = Completion("", (), (), "stop", Stats(task=taken_for))
+        metrics.finished(Request("r", prompt, task=named), done, 1.0)
+    families = text_string_to_metric_families(metrics.text().decode())
+    answers = next(family for family in families if family.name == "tascel_answers")
+    counts = {s.labels["task"]: s.value for s in answers.samples if s.name.endswith("_total")}
+    assert counts == {"songs": 1, "unknown": 1, "new": 1, "": 1}
+
+
+def test_a_server_counts_by_the_tasks_of_its_bundle(served_folder, two_tasks, living, tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+        tascel.build(two_tasks(12, labelled=True), served_folder, tmp_path / "b")
+        runner = tascel.load(tmp_path / "b", model=served_folder)
+    with living(runner) as live:
+        for prompt, task in (("turn the lamp", None), ("PLAY ME", "songs"), ("PLAY ME", "new")):
+            body = {"messages": [{"role": "user", "content": prompt}], "max_tokens": 3}
+            assert live.post(CHAT, body | {"task": task}).status_code == 200
+        counts = {name: live.metric("tascel_answers_total", task=name) for name in ("songs", "new")}
+        assert counts == {"songs": 1, "new": 1}
+        routed = [
+            live.metric("tascel_answers_total", task=name) for name in ("lights", "unknown", "")
+        ]
+        assert sum(routed) == 1
+        assert routed[2] == 0
 
 
 def test_tasks_are_counted_apart_up_to_a_number():

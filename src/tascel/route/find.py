@@ -58,14 +58,13 @@ class Trial:
     ) -> None:  # fmt: skip
         self._reader, self._eos, self._vocab_size = reader, eos_ids, vocab_size
         self._price: Price = typical()
-        self._sample, self._fold = np.array(sample), folds(groups, FOLDS)
-        self._all = seen.some(self._sample.tolist())
-        held = self._fold == 0
-        rest = np.flatnonzero(~held)[:LEARNED]
+        self._sample, self._groups = np.array(sample), groups
+        self._all = seen.some(sample)
+        held = folds(groups, FOLDS) == 0
+        self._rest = rest = np.flatnonzero(~held)[:LEARNED]
         self._learned_at, self._tried_at = self._sample[rest], self._sample[held][:TRIED]
         self._learned = seen.some(self._learned_at.tolist()).read()
         self._tried = seen.some(self._tried_at.tolist()).read()
-        self._learned_fold = folds(groups[rest], FOLDS)
         some = self._learned.some(range(min(len(rest), TRUSTED)))
         self._trust = trusts.learn(
             some.outputs, some.prompts, some.words, some.about,
@@ -77,12 +76,14 @@ class Trial:
     def classifier(self, labels: Ids) -> Classifier:
         """Who tells the tasks `labels` i32[n] of all traces apart, by the whole sample."""
         tasks = int(labels.max()) + 1
-        return Classifier.fit(self._all.about, labels[self._sample], self._fold, tasks=tasks)
+        label = labels[self._sample]
+        return Classifier.fit(self._all.about, label, _apart(self._groups, label), tasks=tasks)
 
     def tallies(self, labels: Ids) -> list[Tally]:
         """What each held-out answer costs where prompts are routed to the tasks `labels`."""
         label = labels[self._learned_at]
-        classifier = Classifier.fit(self._learned.about, label, self._learned_fold)
+        apart = _apart(self._groups[self._rest], label)
+        classifier = Classifier.fit(self._learned.about, label, apart)
         drafts: dict[int, NgramDraft] = {}
         made = [*self.pooled]
         for i, about in enumerate(self._tried.about):
@@ -159,6 +160,17 @@ def _best(
             break
     progress(len(ways), len(ways))
     return best
+
+
+def _apart(groups: Ids, label: Ids) -> Ids:
+    """The folds of traces, i32[n], so that no task is held out whole: a group of more than half of
+    a task's traces is taken for no group."""
+    apart = groups.astype(np.int64)
+    for task in np.unique(label).tolist():
+        own = np.flatnonzero(label == task)
+        huge = own[np.bincount(groups[own])[groups[own]] > len(own) / 2]
+        apart[huge] = int(groups.max()) + 1 + huge
+    return folds(np.unique(apart, return_inverse=True)[1].astype(np.int32), FOLDS)
 
 
 def _sum(tallies: Iterable[Tally]) -> Tally:
