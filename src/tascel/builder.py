@@ -33,11 +33,12 @@ class BuildConfig:
     """How a task is learned.
 
     `own_outputs`: for so many traces the model's own answer replaces the reference, since drafts
-    must predict the model. `text`: whether SUMMARY.md and the tasks' names quote the traces.
-    `corpus_tokens` bounds the index (8 bytes a token): beyond it, or with prompts of four times as
-    many tokens, every second trace is left out, and so on. `trust_traces` bounds the sample that
-    trust is learned on. `tasks`: "auto" takes the traces' own `task` labels where all have one,
-    else finds the tasks; "find" ignores labels; "one" takes everything for one task.
+    must predict the model. `text`: whether SUMMARY.md and the tasks' names quote the traces; their
+    labels may be names anyway. `corpus_tokens` bounds the index (8 bytes a token): beyond it, or
+    with prompts of four times as many tokens, every second trace is left out, and so on.
+    `trust_traces` bounds the sample that trust is learned on and tasks are tried with. `tasks`:
+    "auto" takes the traces' own `task` labels where all have one and they differ, else finds the
+    tasks; "find" looks at labels for names only; "one" takes everything for one task.
     """
 
     own_outputs: int = 0

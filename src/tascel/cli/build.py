@@ -21,13 +21,13 @@ def build(
         int, typer.Option(min=0, help="Let the model answer so many training prompts itself.")
     ] = 0,
     no_text: Annotated[
-        bool, typer.Option("--no-text", help="Quote no n-grams in SUMMARY.md.")
+        bool, typer.Option("--no-text", help="Quote no n-grams in SUMMARY.md or as names of tasks.")
     ] = False,
     tasks: Annotated[
         str,
         typer.Option(
-            help="auto: the traces' own `task` labels, else found; find: ignore labels; one: "
-            "take everything for one task."
+            help="auto: the traces' own `task` labels if they differ, else found; find: ignore "
+            "labels; one: take everything for one task."
         ),
     ] = "auto",
     max_tokens: options.MaxTokens = 512,
