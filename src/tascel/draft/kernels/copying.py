@@ -130,7 +130,7 @@ def count_copies(words: Words, output: Ints, seen: Any, copied: Any) -> None:
     """Count each token of an answer that goes on no copy in `seen`, and in `copied` if one may
     begin with it."""
     state, after = np.empty(STATE, np.int32), np.empty(STATE, np.int32)
-    free, slot = np.empty(0, np.uint8), np.int32(len(seen))
+    free, slot = np.empty(0, np.uint8), np.int64(len(seen))
     begin(state)
     for token in output:
         added = copy(words, free, slot, state, token, after)

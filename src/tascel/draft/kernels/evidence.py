@@ -179,8 +179,8 @@ def gather(sources, asked, at, here, out):
     """
     tokens, counts = out.tokens, out.counts
     state = at.copying[here]
-    pointed = -1 if state[COUNT] == 0 and len(asked.words.starts) > 0 else -2
-    known, sure = 0, 0.0
+    pointed = np.int64(-1 if state[COUNT] == 0 and len(asked.words.starts) > 0 else -2)
+    known, sure = np.int64(0), 0.0
     for g in range(GROUPS):
         out.nothing[g] = -1
     for group in range(OF_CONTEXT):
@@ -204,7 +204,7 @@ def gather(sources, asked, at, here, out):
             sources, asked, state, known, pointed, sure, out,
         )  # fmt: skip
     occ, n_occ = at.occurrences[here], at.n_occurrences[here]
-    begin = 0
+    begin = np.int64(0)
     for others in range(2):
         end = _end(occ, n_occ, begin, others)
         if end > begin:
@@ -216,7 +216,7 @@ def gather(sources, asked, at, here, out):
             )  # fmt: skip
         begin = end
     occ, n_occ = at.recollections[here], at.n_recollections[here]
-    begin = 0
+    begin = np.int64(0)
     for others in range(2):
         end = _end(occ, n_occ, begin, others)
         if end > begin:

@@ -110,7 +110,7 @@ def _grow(sources, mixer, limits, matches, context, lengths, desk, facts, out, r
     token, probability, source = found.token, found.probability, found.source
     nodes = 0
     expected, best, best_rate = limits.sure, 0, limits.sure / cost[0]
-    here, path = 0, 1.0
+    here, path = np.int64(0), 1.0
     ended = False
     while nodes < most:
         if depth_of[here] < room and not ended:

@@ -65,7 +65,7 @@ def observe(
     out, at = candidates(facts[STARTS]), places(1, CARRIED)
     for p in range(positions):
         asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
-        known = gather(sources, asked, at, 0, out)
+        known = gather(sources, asked, at, np.int64(0), out)
         for g in range(GROUPS):
             nothing[p, g] = out.nothing[g]
         for i in range(known):
@@ -155,7 +155,7 @@ def _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, 
     """One gradient step on what `weigh` said of the `token` that came."""
     out, at = candidates(facts[STARTS]), places(1, CARRIED)
     asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
-    known = gather(sources, asked, at, 0, out)
+    known = gather(sources, asked, at, np.int64(0), out)
     none = weigh(mixer.trust, mixer.drift, known, out)
     cells, nothing, named = out.cells, out.nothing, out.token
     drift = mixer.drift

@@ -254,7 +254,7 @@ def match_context(context: Ints, length: int, lengths: Ints) -> None:
 @part
 def occurrences(length: int, lengths: Ints, out: Places) -> int:
     """Occurrences of the context's own ending, longest first, then newest: i64[OCCURRENCES, 2]."""
-    longest = 0
+    longest = np.int32(0)
     for i in range(1, length):
         longest = max(longest, lengths[i])
     if longest == 0:

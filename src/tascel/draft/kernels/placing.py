@@ -65,13 +65,13 @@ class Places(NamedTuple):
     """N places. `matches` and `templates` i64[N, _, 3], `occurrences` and `recollections`
     i64[N, _, 2], of which the first n hold; `copying` i32[N, STATE]."""
 
-    n_matches: Ints
+    n_matches: NDArray[np.int64]
     matches: NDArray[np.int64]
-    n_templates: Ints
+    n_templates: NDArray[np.int64]
     templates: NDArray[np.int64]
-    n_occurrences: Ints
+    n_occurrences: NDArray[np.int64]
     occurrences: NDArray[np.int64]
-    n_recollections: Ints
+    n_recollections: NDArray[np.int64]
     recollections: NDArray[np.int64]
     copying: Ints
 
@@ -80,13 +80,13 @@ class Places(NamedTuple):
 def places(count: int, carried: int) -> Places:
     """Room for `count` places that carry at most so many matches."""
     return Places(
-        np.empty(count, np.int32),
+        np.empty(count, np.int64),
         np.empty((count, carried, 3), np.int64),
-        np.empty(count, np.int32),
+        np.empty(count, np.int64),
         np.empty((count, CARRIED, 3), np.int64),
-        np.empty(count, np.int32),
+        np.empty(count, np.int64),
         np.empty((count, OCCURRENCES, 2), np.int64),
-        np.empty(count, np.int32),
+        np.empty(count, np.int64),
         np.empty((count, RECOLLECTIONS, 2), np.int64),
         np.empty((count, STATE), np.int32),
     )
@@ -135,8 +135,8 @@ def start(sources: Sources, matches: Any, desk: Any, facts: Any) -> None:
     """Stand where answers start. `matches` i64[2, MATCHES, 3]: the corpus' and the templates'."""
     nothing = np.empty((0, 3), np.int64)
     token = np.int32(SEPARATOR)
-    facts[N_MATCHES] = advance(sources.index, nothing, 0, token, matches[0])
-    facts[N_TEMPLATES] = advance(sources.templates, nothing, 0, token, matches[1])
+    facts[N_MATCHES] = advance(sources.index, nothing, np.int64(0), token, matches[0])
+    facts[N_TEMPLATES] = advance(sources.templates, nothing, np.int64(0), token, matches[1])
     begin(copying_of(desk, facts))
     recalled, lengths = recalled_of(desk, facts)
     extend_recalled(recalled.text, lengths, token)
