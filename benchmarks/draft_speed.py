@@ -71,7 +71,7 @@ def read(paths: Sequence[str], model: str, tokens: int, held: int) -> Task:
 def learned(task: Task) -> Knowledge:
     """What the task's answers teach."""
     prompts, outputs = zip(*task.answers, strict=True)
-    words, about = task.reader.all_words(prompts), [task.reader.about(p) for p in prompts]
+    words, about = [task.reader.words(p) for p in prompts], [task.reader.about(p) for p in prompts]
     return Knowledge.of(outputs, words, about, task.codec.vocab_size)
 
 

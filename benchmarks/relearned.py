@@ -59,5 +59,5 @@ def relearned(
     some = np.random.default_rng(0).permutation(len(kept))[: BuildConfig().trust_traces]
     sample = [Sampled(pairs[at][0], kept[at]) for at in some]
     outputs = [trace.output for trace in kept]
-    lessons = Lessons(codec, reader(codec.tokenizer), kept, outputs, sample, show)
+    lessons = Lessons(codec, reader(codec.tokenizer), kept, outputs, sample, len(sample), show)
     return replace(bundle, learned=lessons.learn(), tasks=(), classifier=None)

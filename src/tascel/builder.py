@@ -36,7 +36,7 @@ class BuildConfig:
     must predict the model. `text`: whether SUMMARY.md and the tasks' names quote the traces; their
     labels may be names anyway. `corpus_tokens` bounds the index (8 bytes a token): beyond it, or
     with prompts of four times as many tokens, every second trace is left out, and so on.
-    `trust_traces` bounds the sample that trust is learned on and tasks are tried with. `tasks`:
+    `trust_traces` bounds the traces that trust is learned on, of everything and of a task. `tasks`:
     "auto" takes the traces' own `task` labels where all have one and they differ, else finds the
     tasks; "find" looks at labels for names only; "one" takes everything for one task.
     """
@@ -57,6 +57,10 @@ class BuildConfig:
 
 #: Prompts are held while a bundle is built: so many tokens of them for each of the outputs' bound.
 PROMPTS = 4
+
+
+#: Traces of a stream that are kept whole: whom trust is learned on, and tasks are found in.
+SAMPLE = 30_000
 
 
 class Thinned:
@@ -121,7 +125,7 @@ def build(
     outputs = [own.get(trace.serial, trace.output) for trace in kept]
     prompts = [trace.prompt for trace in kept]
     reader = Reader(codec.tokenizer)
-    lessons = Lessons(codec, reader, kept, outputs, sample, progress)
+    lessons = Lessons(codec, reader, kept, outputs, sample, config.trust_traces, progress)
     learned = lessons.learn()
     found = lessons.tasks(config.tasks)
     tasks = lessons.learn_tasks(found, config.text) if found else []
@@ -181,7 +185,7 @@ def _read(
     What the chat template refuses is left out and counted.
     """
     rng = random.Random(config.seed)
-    size = max(config.trust_traces, config.own_outputs)
+    size = max(SAMPLE, config.own_outputs)
     thinned, sample, seen = Thinned(config.corpus_tokens), list[Sampled](), 0
     refused: list[TascelError] = []
     for trace, output in codec.answers(of_split(traces, "train"), refused.append):

@@ -15,7 +15,6 @@ from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
-from tascel.errors import TraceError
 from tascel.learned import Learned
 from tascel.route.cluster import names
 from tascel.route.find import FEWEST, Found, Trial, find
@@ -28,7 +27,7 @@ FOLDS = 5
 TRUST_TOKENS = 500_000
 #: With fewer sampled traces a task trusts as all do.
 TRUSTED = 100
-#: More labels are no tasks: each has a draft and half a megabyte of its own.
+#: More labels are no tasks: each has a draft and half a megabyte of its own. Then tasks are found.
 MOST_TASKS = 64
 #: Prompts of so many tokens in all are read once and kept, some 100 bytes a token; longer ones are
 #: read again for each task.
@@ -58,7 +57,8 @@ class Sampled:
 
 class Lessons:
     """What all traces that were `kept` teach, with `outputs` in place of their own, and what those
-    of a task do. `sample` are those that are known whole."""
+    of a task do. `sample` are those that are known whole, of which trust is learned on `trusted` at
+    most, of everything and of each task."""
 
     def __init__(
         self,
@@ -67,10 +67,11 @@ class Lessons:
         kept: Sequence[Kept],
         outputs: Sequence[Ids],
         sample: Sequence[Sampled],
+        trusted: int,
         progress: Progress,
     ) -> None:
         self._codec, self._reader, self._progress = codec, reader, progress
-        self._kept = kept
+        self._kept, self._trusted = kept, trusted
         seen = Seen.of([trace.prompt for trace in kept], outputs, reader)
         small = sum(len(trace.prompt) for trace in kept) <= READ_AT_ONCE
         self._seen = seen.read() if small else seen
@@ -89,11 +90,7 @@ class Lessons:
         return Learned(known, self._pooled)
 
     def tasks(self, choice: str) -> Found | None:
-        """The tasks in the traces, None if they are one.
-
-        Raises:
-            TraceError: too many labels.
-        """
+        """The tasks in the traces, None if they are one."""
         given = self._labels() if choice == "auto" else None
         if choice == "one" or len(self._sample) < (FEWEST if given is None else 2):
             return None
@@ -108,12 +105,13 @@ class Lessons:
     def learn_tasks(self, found: Found, quote: bool) -> list[Task]:
         """What each task teaches; without `quote` none is named after its traces' words."""
         said = self._names(found) if quote else None
+        several = len({trace.task for trace in self._kept}) > 1
         made: dict[str, Task] = {}
         for task, tallies in enumerate(found.tallies):
             self._progress("learning tasks", task, len(found.tallies))
             at: list[int] = np.flatnonzero(found.labels == task).tolist()
             labels = {self._kept[i].task for i in at}
-            (label,) = labels if len(labels) == 1 else (None,)
+            (label,) = labels if several and len(labels) == 1 else (None,)
             name = _free(label or (said[task] if said else f"task {task + 1}"), made)
             own = [i for i in self._sample if found.labels[i] == task]
             trust = self._trust(own) if len(own) >= TRUSTED else self._pooled
@@ -122,17 +120,12 @@ class Lessons:
         return [*made.values()]
 
     def _labels(self) -> Ids | None:
-        """The traces' own labels as numbers, None unless all have one and they differ."""
+        """The traces' own labels as numbers, None unless all have one and several differ."""
         labels = [trace.task for trace in self._kept]
         if None in labels or len(set(labels)) == 1:
             return None
         kinds, numbers = np.unique(np.array(labels), return_inverse=True)
-        if len(kinds) > MOST_TASKS:
-            raise TraceError(
-                f"the traces name {len(kinds):,} tasks, at most {MOST_TASKS} can be told apart",
-                "Build with `--tasks find` or `--tasks one`, or label them more coarsely",
-            )
-        return numbers.astype(np.int32)
+        return numbers.astype(np.int32) if len(kinds) <= MOST_TASKS else None
 
     def _names(self, found: Found) -> list[str]:
         seen, decode = self._seen, self._codec.decode
@@ -153,6 +146,7 @@ class Lessons:
     def _trust(
         self, at: Sequence[int], heard: Callable[[int, int], None] = lambda done, of: None
     ) -> trusts.Trust:
+        at = at[: self._trusted]
         lengths = np.cumsum([len(self._seen.outputs[i]) for i in at])
         at = at[: int(np.searchsorted(lengths, TRUST_TOKENS)) + 1]
         some = self._seen.some(at).read()

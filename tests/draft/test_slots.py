@@ -110,7 +110,7 @@ def test_any_prompt_has_words(tokenizer: Any, prompt: list[int]) -> None:
     words = reader.words(ids(prompt))
     assert words.length == len(prompt)
     assert words.traits.shape == (len(words.starts), copying.TRAITS)
-    (again,) = reader.all_words([ids(prompt)])
+    again = reader.words(ids(prompt))
     assert all(np.array_equal(a, b) for a, b in zip(words, again, strict=True))
     blind = words_of(Speller(tokenizer.backend_tokenizer), np.zeros(0, np.int32), ids(prompt))
     assert np.array_equal(blind.token, words.token)

@@ -75,18 +75,14 @@ def test_a_batch_of_several_tasks_changes_no_answer(runner, mixed):
     assert sum(sum(c.stats.accepted.values()) for c in done.values()) > 0
 
 
-def test_a_policy_that_changes_its_mind_changes_no_answer(runner, mixed):
+def test_a_policy_that_changes_its_mind_changes_no_answer(runner, mixed, monkeypatch):
     answers = []
-    for choice in (0, 1, None):
+    for choice in (0, 1):
         for lane in runner.draft.lanes:
-            lane.policy.forget()
-            if choice is not None:
-                for _ in range(400):  # the other draft is better
-                    lane.policy.record(1 - choice, 4, 4)
-                    lane.policy.record(choice, 4, 0)
+            monkeypatch.setattr(lane.policy, "choose", lambda price, choice=choice: choice)
         answers.append([runner.generate(p, max_tokens=12).tokens for p in mixed[:5]])
     runner.forget()
-    assert answers[0] == answers[1] == answers[2]
+    assert answers[0] == answers[1]
 
 
 def test_plain_answers_name_no_task(runner, mixed):

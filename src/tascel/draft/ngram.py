@@ -107,11 +107,17 @@ class NgramDraft:
         return NgramSession(self, request.prompt)
 
     def propose_many(
-        self, sessions: Sequence[NgramSession], rooms: Sequence[int], price: Price, pending: int
+        self,
+        sessions: Sequence[NgramSession],
+        rooms: Sequence[int],
+        price: Price,
+        pending: int,
+        rows_of_pass: int | None = None,
     ) -> list[Proposal]:
         """Draft for all rows of a batch in one call, each as if it drafted alone.
 
-        `rooms`: at most so many tokens deep, by row. The pass carries `pending` tokens anyway.
+        `rooms`: at most so many tokens deep, by row. The pass carries `pending` tokens anyway, of
+        these rows and maybe of others: `rows_of_pass` in all.
         """
         if not sessions:
             return []
@@ -129,7 +135,7 @@ class NgramDraft:
             desk=np.concatenate([state.desk for state in states]),
             facts=facts,
         )
-        return self.propose_rows(rows, self.limits(price, pending, len(sessions)))
+        return self.propose_rows(rows, self.limits(price, pending, rows_of_pass or len(sessions)))
 
     def propose_rows(self, rows: Rows, limits: Limits) -> list[Proposal]:
         """One proposal for each row, by the configured rule."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import overload
 
 from tokenizers import Tokenizer
 
@@ -26,10 +24,6 @@ class Reader:
         """A prompt's words, both ways spelled."""
         return words_of(self._speller, self._fold, prompt)
 
-    def all_words(self, prompts: Sequence[Ids]) -> Sequence[Words]:
-        """The same of many prompts, made when asked for: all at once they would fill the memory."""
-        return _Words(self, prompts)
-
     def about(self, prompt: Ids) -> Features:
         """A prompt's features."""
         return features(prompt, self._fold)
@@ -41,21 +35,3 @@ class Reader:
     @cached_property
     def _fold(self) -> Ids:
         return folding(self._speller.texts)
-
-
-@dataclass(frozen=True, eq=False)
-class _Words(Sequence[Words]):
-    reader: Reader
-    prompts: Sequence[Ids]
-
-    @overload
-    def __getitem__(self, at: int) -> Words: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Words]: ...
-    def __getitem__(self, at: int | slice) -> Words | Sequence[Words]:
-        if isinstance(at, slice):
-            return _Words(self.reader, self.prompts[at])
-        return self.reader.words(self.prompts[at])
-
-    def __len__(self) -> int:
-        return len(self.prompts)

@@ -26,6 +26,10 @@ _REFUSED = 0.03
 _SEEN = 2.0
 
 
+#: A prompt is served as one of a task that is at least so likely.
+SURE = 0.8
+
+
 class Guess(NamedTuple):
     """The likeliest task, the probability that it is this one of all known, and whether the prompt
     is unlike any of them."""
@@ -33,6 +37,12 @@ class Guess(NamedTuple):
     task: int
     confidence: float
     unknown: bool
+
+    @property
+    def sure(self) -> bool:
+        """Whether to serve the prompt as one of this task. Another task's draft costs far more than
+        its own gains over one for all, so a likely task is not enough."""
+        return not self.unknown and self.confidence >= SURE
 
 
 class _Scores(NamedTuple):

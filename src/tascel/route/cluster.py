@@ -32,7 +32,7 @@ _BATCH = 5_000  # traces that join at once
 _READ, _PHRASES = 300, 3
 #: So many traces must say a phrase, so that no single one can be read off.
 LEAST_TRACES = 5
-_WORD = re.compile(r"[^\W\d]\w+")
+_WORD = re.compile(r"\b[^\W\d]\w{1,30}\b")
 
 
 def partitions(prompts: Sequence[Features], outputs: Sequence[Features]) -> dict[int, Ids]:

@@ -42,10 +42,9 @@ class RoutedDraft:
         """Start a request, in the lane it names or else in the likeliest one."""
         lane = self.lane(request)
         if lane is None:
-            return RoutedSession(self, self.pooled, self.pooled.open(request), None, 0)
-        arm = lane.policy.choose(self.price)
-        draft = lane.drafts[arm]
-        return RoutedSession(self, draft, draft.open(request), lane, arm)
+            return RoutedSession(self, self.pooled, self.pooled.open(request), None)
+        draft = lane.drafts[lane.policy.choose(self.price)]
+        return RoutedSession(self, draft, draft.open(request), lane)
 
     def lane(self, request: Request) -> Lane | None:
         """The request's task: the one that it names, if there is such a one, else the one that its
@@ -55,21 +54,23 @@ class RoutedDraft:
             return self._by_name.get(request.task or "")
         with np.errstate(all="ignore"):  # a damaged bundle may hold any numbers
             guess = self.classifier.classify(reader.about(request.prompt))
-        return None if guess.unknown else self.lanes[guess.task]
+        return self.lanes[guess.task] if guess.sure else None
 
     def propose_many(
         self, sessions: Sequence[RoutedSession], rooms: Sequence[int], price: Price, pending: int
     ) -> list[Proposal]:
-        """Draft for all rows of a batch, those of one draft in one call."""
+        """Draft for all rows of a batch, those of one draft in one call, but no lane that rests."""
         proposals = [Proposal.nothing()] * len(sessions)
+        lanes = {id(session.lane): session for session in sessions}
+        allowed = {key: session.allowed(price) for key, session in lanes.items()}
         rows: dict[int, list[int]] = {}
         for row, session in enumerate(sessions):
-            if session.allowed(price):
+            if allowed[id(session.lane)]:
                 rows.setdefault(id(session.draft), []).append(row)
         for some in rows.values():
             inner = [sessions[row].inner for row in some]
             found = sessions[some[0]].draft.propose_many(
-                inner, [rooms[row] for row in some], price, pending
+                inner, [rooms[row] for row in some], price, pending, len(sessions)
             )
             for row, proposal in zip(some, found, strict=True):
                 proposals[row] = proposal
@@ -81,6 +82,7 @@ class RoutedDraft:
 
     def forget(self) -> None:
         """What requests taught trust and policies is dropped."""
+        self.price = None
         self.pooled.forget()
         for lane in self.lanes:
             lane.policy.forget()
@@ -89,7 +91,8 @@ class RoutedDraft:
 
 
 class RoutedSession:
-    """A request in its lane. `inner` is the session of its `draft`, `task` the lane's name."""
+    """A request in its `lane`, None if it is like no task. `inner` is the session of its `draft`,
+    `task` the lane's name."""
 
     def __init__(
         self,
@@ -97,16 +100,15 @@ class RoutedSession:
         draft: NgramDraft,
         inner: NgramSession,
         lane: Lane | None,
-        arm: int,
     ) -> None:
         self._routed, self.draft, self.inner = routed, draft, inner
-        self._lane, self._arm = lane, arm
+        self.lane = lane
         self.task = lane.name if lane else UNKNOWN
 
     def allowed(self, price: Price) -> bool:
         """Whether its task's drafts pay."""
         self._routed.price = price
-        return self._lane is None or self._lane.policy.allows(price)
+        return self.lane is None or self.lane.policy.allows(price)
 
     def propose(self, room: int, price: Price, pending: int = 1) -> Proposal:
         """Draft at most `room` tokens deep, as much as pays at `price`."""
@@ -116,8 +118,8 @@ class RoutedSession:
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
-        if self._lane is not None and ours(offered).all():  # what others added tells nothing
-            self._lane.policy.record(self._arm, len(offered), taken)
+        if self.lane is not None and ours(offered).all():  # what others added tells nothing
+            self.lane.policy.record(len(offered), taken)
         self.inner.accept(tokens, offered, taken)
 
     def close(self) -> None:

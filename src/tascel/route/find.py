@@ -88,7 +88,7 @@ class Trial:
         made = [*self.pooled]
         for i, about in enumerate(self._tried.about):
             guess = classifier.classify(about)
-            if guess.unknown:
+            if not guess.sure:
                 continue
             if guess.task not in drafts:
                 drafts[guess.task] = self._draft(np.flatnonzero(label == guess.task).tolist())

@@ -12,9 +12,9 @@ from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 
 WIDEST = 64  # passes that offer more count as this wide
-#: What held-out answers said weighs as much as so many passes, and fades as real ones come.
-PRIOR_PASSES = 200
-FADE = 1 - 1 / PRIOR_PASSES
+#: A task's own draft is left for another that was better by this factor, in so many passes. The
+#: trial that says so learned from few traces, which is harder on a task's own draft.
+BETTER, PASSES = 1.1, 50
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,16 +30,11 @@ class Tally:
         """Of nothing yet."""
         return Tally(0.0, np.zeros(WIDEST + 1))
 
-    def and_pass(self, offered: int, written: int, weight: float = 1.0) -> Tally:
-        """With one more pass; `weight` is what all before count for from now on."""
-        passes = weight * self.passes
+    def and_pass(self, offered: int, written: int) -> Tally:
+        """With one more pass."""
+        passes = self.passes.copy()
         passes[min(offered, WIDEST)] += 1
-        return Tally(weight * self.tokens + written, passes)
-
-    def scaled(self, passes: float) -> Tally:
-        """The same shares in so many passes."""
-        factor = passes / max(float(self.passes.sum()), 1e-9)
-        return Tally(factor * self.tokens, factor * self.passes)
+        return Tally(self.tokens + written, passes)
 
     def per_pass(self) -> float:
         """Tokens a pass."""
@@ -51,20 +46,22 @@ class Tally:
 
 
 class Policy:
-    """Chooses among the drafts of one task, for each request anew; rests them all where none pays.
+    """Chooses among the drafts of one task, and rests them where none pays.
 
-    `tallies`: what each made of held-out answers.
+    `tallies`: what each made of the same held-out answers, the task's own draft first.
     """
 
     def __init__(self, tallies: Sequence[Tally]) -> None:
-        self._prior = [tally.scaled(PRIOR_PASSES) for tally in tallies]
+        self._tallies = tallies
         self._breaker: Breaker | None = None
-        self.forget()
 
     def choose(self, price: Price | None) -> int:
-        """The draft with most tokens a millisecond, or a pass if unpriced; the first of equals."""
+        """The draft with most tokens a millisecond, or a pass if unpriced; in doubt the first."""
+        if any(float(tally.passes.sum()) < PASSES for tally in self._tallies):
+            return 0
         rates = [t.per_pass() if price is None else t.rate(price) for t in self._tallies]
-        return int(np.argmax(rates))
+        best = int(np.argmax(rates))
+        return best if rates[best] > BETTER * rates[0] else 0
 
     def allows(self, price: Price) -> bool:
         """Whether this step may be drafted."""
@@ -72,13 +69,11 @@ class Policy:
             self._breaker = Breaker(price)
         return self._breaker.allows()
 
-    def record(self, draft: int, offered: int, accepted: int) -> None:
+    def record(self, offered: int, accepted: int) -> None:
         """Book one pass of one row."""
-        self._tallies[draft] = self._tallies[draft].and_pass(offered, accepted + 1, FADE)
         if self._breaker is not None and offered:
             self._breaker.record(offered, accepted)
 
     def forget(self) -> None:
-        """Back to what held-out answers said."""
-        self._tallies = [*self._prior]
+        """As if nothing had been drafted yet."""
         self._breaker = None

@@ -29,6 +29,7 @@ if sys.platform != "win32":
 
 T = TypeVar("T", bound=np.generic)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_SMALL = 1 << 20  # bytes
 
 
 def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest:
@@ -140,14 +141,19 @@ def refuse_foreign(path: Path) -> None:
 
 
 def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
-    """Map a `.npy` file into memory, read-only and shared between processes.
+    """A `.npy` file, read-only: mapped and shared by processes, or read where it is small, since
+    each mapping keeps a file open.
 
     Raises:
         BundleError: it cannot be read, is no `.npy` file, is truncated, or is not of `dtype`.
     """
     try:
-        mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
-        array = np.asarray(mapped)  # a memmap's own class makes every slice slow
+        if Path(path).stat().st_size < _SMALL:
+            array: Any = np.load(path, allow_pickle=False)
+            array.setflags(write=False)
+        else:
+            mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
+            array = np.asarray(mapped)  # a memmap's own class makes every slice slow
     except Exception as reason:  # the header is Python text, which can be wrong in every way
         raise _damaged(Path(path), f"is no readable array ({reason})") from None
     if array.dtype != dtype:

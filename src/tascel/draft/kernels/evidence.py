@@ -122,7 +122,7 @@ def _credit(cells):
         share = cells[g] % SHARES if cells[g] >= 0 else 0
         if share > best or (share == best and g == OF_SLOTS and source != CORPUS):
             best = share
-            if g < OF_TEMPLATES or g < OF_CONTEXT:
+            if g < OF_CONTEXT:
                 source = CORPUS
             elif g < OF_RECALLED:
                 source = CONTEXT
