@@ -20,7 +20,7 @@ from tascel.draft.knowledge import Knowledge
 from tascel.draft.state import State
 from tascel.types import Ids
 
-EPOCHS = 2
+EPOCHS = 4
 #: Looked at in one epoch: more positions than this teach little more.
 POSITIONS = 150_000
 RATE = 0.05
