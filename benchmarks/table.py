@@ -33,6 +33,9 @@ DRAFTS = {
     "rule:best": "rule `best`",
     "rule:interpolate": "rule `interpolate`",
     "rule:interpolate-24": "rule `interpolate`, 24-grams seen once",
+    "relearned:neither": "tascel, neither neighbours nor slots",
+    "relearned:no-neighbours": "tascel without neighbours",
+    "relearned:no-slots": "tascel without slots",
     "chain": "tascel, chains only",
     "tascel": "**tascel**",
 }
@@ -116,7 +119,7 @@ def means(label: str, values: list[float]) -> str:
 if __name__ == "__main__":
     tables = {
         "batches": batches,
-        "replay": lambda: replayed([name for name in DRAFTS if ":" not in name]),
+        "replay": lambda: replayed([name for name in DRAFTS if not name.startswith("rule:")]),
         "all": lambda: replayed(DRAFTS),
     }
     print(tables.get(sys.argv[-1], table)())

@@ -60,7 +60,7 @@ def error(response):
         ({"prediction": "text"}, "prediction"),
         ({"tool_choice": "required"}, None),
         ({"tools": [{"type": "function", "function": {"name": "a b"}}]}, "tools.0.function.name"),
-        ({"task": "t" * 65}, "task"),
+        ({"task": "t" * 201}, "task"),
         ({"store": True}, "store"),
         ({"reasoning_effort": "high"}, "reasoning_effort"),
         ({"foo": 1}, "foo"),

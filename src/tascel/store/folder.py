@@ -149,7 +149,8 @@ def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
     """
     try:
         if Path(path).stat().st_size < _SMALL:
-            array: Any = np.load(path, allow_pickle=False)
+            with Path(path).open("rb") as file:
+                array: Any = np.lib.format.read_array(file, allow_pickle=False)
             array.setflags(write=False)
         else:
             mapped: Any = np.lib.format.open_memmap(path, mode="r")  # never unpickles
