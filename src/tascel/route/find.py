@@ -132,7 +132,7 @@ def find(
     """The tasks of all traces, None if they are best served as one.
 
     `given` are labels that the traces carry, i32[n] from 0; then those are the tasks. Otherwise
-    finer and finer clusters are tried while they help; most tokens a millisecond wins.
+    finer and finer clusters are tried while they help; the fastest answers win.
     """
     best = _best(seen, trial, progress) if given is None else (given, trial.tallies(given))
     if best is None:
@@ -145,15 +145,15 @@ def _best(
     seen: Seen, trial: Trial, progress: Callable[[int, int | None], None]
 ) -> tuple[Ids, list[Tally]] | None:
     """The labels of the best clusters and what was made of held-out answers, None if one is."""
-    best, highest, worse = None, BETTER * _rate(trial.pooled), 0
+    best, highest, worse = None, BETTER, 0
     ways = partitions(seen.about, seen.said)
     for done, (count, labels) in enumerate(sorted(ways.items())):
         progress(done, len(ways))
         if count == 1:
             continue
         made = trial.tallies(labels)
-        if (rate := _rate(made)) > highest:
-            best, highest, worse = (labels, made), rate, 0
+        if (gain := _gain(made, trial.pooled)) > highest:
+            best, highest, worse = (labels, made), gain, 0
         else:
             worse += 1
         if worse == PATIENCE:
@@ -180,6 +180,9 @@ def _sum(tallies: Iterable[Tally]) -> Tally:
     return total
 
 
-def _rate(tallies: Iterable[Tally]) -> float:
-    """Tokens a millisecond, over all answers."""
-    return _sum(tallies).rate(typical())
+def _gain(made: Sequence[Tally], pooled: Sequence[Tally]) -> float:
+    """How many times as fast answers are as with one draft for all: the geometric mean, so that a
+    few long answers do not decide."""
+    price = typical()
+    ratios = [own.rate(price) / one.rate(price) for own, one in zip(made, pooled, strict=True)]
+    return float(np.exp(np.mean(np.log(ratios)))) if ratios else 1.0
