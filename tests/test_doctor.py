@@ -45,6 +45,12 @@ def test_a_package_that_fails(monkeypatch):
     assert "but fails: ModuleNotFoundError" in finding.found
 
 
+def test_a_module_that_is_not_named_as_its_package():
+    assert doctor._module("scikit-learn") == "sklearn"
+    assert doctor._module("numpy") == "numpy"
+    assert doctor._module("not-there") == "not_there"
+
+
 def test_kernels_that_fail_or_cannot_be_kept(monkeypatch):
     monkeypatch.setattr(doctor, "_writable", lambda folder: False)
     assert doctor._kernels().remedy.startswith("Set NUMBA_CACHE_DIR")

@@ -79,12 +79,21 @@ def _package(name: str, extra: str | None) -> Finding:
             return Finding(part, "not installed", "broken", install)
         return Finding(part, "not installed", "missing", f"For {_EXTRAS[extra]}: {install}")
     try:
-        importlib.import_module(name.replace("-", "_"))
+        importlib.import_module(_module(name))
     except Exception as error:  # a package may fail in any way while it is imported
         return Finding(
             part, f"{version}, but fails: {_short(error)}", "broken", f"{install} --force-reinstall"
         )
     return Finding(part, version)
+
+
+def _module(distribution: str) -> str:
+    """What to import of a package: its own name, or else the first public module it brings."""
+    named = distribution.replace("-", "_")
+    brought = metadata.packages_distributions().items()
+    modules = sorted(module for module, of in brought if distribution in of)
+    public = [module for module in modules if not module.startswith("_")]
+    return named if named in modules or not public else public[0]
 
 
 def _kernels() -> Finding:
