@@ -23,10 +23,10 @@ from tascel.draft.kernels.evidence import (
     GROUPS,
     SHARES,
     candidates,
-    gather,
     softmax,
     weigh,
 )
+from tascel.draft.kernels.gathering import gather
 from tascel.draft.kernels.matching import Index, Ints
 from tascel.draft.kernels.mixing import Mixer
 from tascel.draft.kernels.placing import CARRIED, LENGTH, STARTS, Sources, move, places, root

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
-from tascel.draft.kernels.evidence import calibrated
+from tascel.draft.kernels import kernel, part
+from tascel.draft.kernels.evidence import credit, weigh
+from tascel.draft.kernels.gathering import gather
 from tascel.draft.kernels.rules import backoff, interpolate, longest
 
 INTERPOLATE, BACKOFF, BEST, LONGEST, CALIBRATED = range(5)
@@ -33,7 +34,7 @@ class Mixer(NamedTuple):
 def mix(sources, mixer, asked, at, here, out):
     """Candidates for the token after place `here` by the mixer's rule; returns how many."""
     if mixer.rule == CALIBRATED:
-        return calibrated(sources, mixer.trust, mixer.drift, asked, at, here, out)
+        return _calibrated(sources, mixer, asked, at, here, out)
     matches, n_matches = at.matches[here], at.n_matches[here]
     occ, n_occ = at.occurrences[here], at.n_occurrences[here]
     index, context = sources.index, asked.context
@@ -42,3 +43,14 @@ def mix(sources, mixer, asked, at, here, out):
     if mixer.rule == BACKOFF:
         return backoff(index, matches, n_matches, context, occ, n_occ, out)
     return longest(index, matches, n_matches, context, occ, n_occ, out)
+
+
+@part
+def _calibrated(sources, mixer, asked, at, here, out):
+    """Every group adds its evidence for each token, and against all that it names: a log-linear
+    mixture whose weights were learned on held-out traces (see `learning`)."""
+    known = gather(sources, asked, at, here, out)
+    weigh(mixer.trust, mixer.drift, known, out)
+    for i in range(known):
+        out.source[i] = credit(out.cells[i])
+    return known
