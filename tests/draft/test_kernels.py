@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tascel.draft import kernels, reference
+from tascel.draft import reference
 from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal
 from tascel.draft.context import Context
 from tascel.draft.corpus import Corpus
-from tascel.draft.kernels import growing, matching
+from tascel.draft.kernels import matching
 from tascel.draft.kernels.copying import POINTS
 from tascel.draft.kernels.evidence import CELLS, CONTEXT, CORPUS, NEIGHBOURS, SLOTS
 from tascel.draft.knowledge import Knowledge, nothing_recalled
@@ -289,29 +288,3 @@ def test_nothing_is_drafted_where_nothing_pays() -> None:
     session = draft.open(Request("r", np.array([0], np.int32)))
     assert len(session.propose(8, Price.from_points({1: 1.0, 2: 9.0, 3: 99.0}))) == 0
     assert len(session.propose(0, Price.free())) == 0
-
-
-def test_kernels_are_kept_for_the_very_sources_they_were_compiled_from(tmp_path: Path) -> None:
-    for name in ("a.py", "b.py"):
-        (tmp_path / name).write_text("x = 1")
-    before = kernels.digest(tmp_path)
-    assert kernels.digest(tmp_path) == before
-    (tmp_path / "b.py").write_text("x = 2")  # which a.py may have compiled into its own
-    assert kernels.digest(tmp_path) != before
-    of_outputs([], trusts.unknown()).warm()
-    kept = {file.name for file in Path(growing.grow.stats.cache_path).glob("growing.*.nbi")}
-    assert kept
-    assert any(kernels.VERSION in name for name in kept)
-
-
-def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(**_: object) -> None:
-        raise PermissionError
-
-    def twice(x: int) -> int:
-        return 2 * x
-
-    monkeypatch.setattr("tempfile.TemporaryFile", refuse)  # how numba tries a folder
-    compiled = kernels.kernel(twice)
-    assert compiled.stats.cache_path is None
-    assert compiled(3) == 6

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.compiled import kernel
 from tascel.types import Ids
 
 Features = NDArray[np.uint32]

@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.compiled import kernel
 from tascel.types import Ids
 
 Ints = NDArray[np.int32]

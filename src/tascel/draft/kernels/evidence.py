@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.copying import TAIL
 from tascel.draft.kernels.matching import TOP
 from tascel.draft.kernels.placing import ORDERS, TEMPLATES

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tascel.draft.kernels import part
+from tascel.compiled import part
 from tascel.draft.kernels.copying import (
     COPIED,
     COUNT,

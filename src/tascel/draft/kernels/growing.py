@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.evidence import CANDIDATES, candidates
 from tascel.draft.kernels.matching import MATCHES, Index, Ints, Places
 from tascel.draft.kernels.mixing import BEST, CALIBRATED, Mixer, mix

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.evidence import (
     CANDIDATES,
     CELLS,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import part
+from tascel.compiled import part
 
 Ints = NDArray[np.int32]
 Places = NDArray[np.int64]  # matches and occurrences: one kind of number compiles once

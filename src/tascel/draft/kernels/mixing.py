@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.evidence import credit, weigh
 from tascel.draft.kernels.gathering import gather
 from tascel.draft.kernels.rules import backoff, interpolate, longest

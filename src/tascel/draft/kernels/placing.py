@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.copying import NOTHING, STATE, TRAITS, Words, begin, copy
 from tascel.draft.kernels.matching import (
     MATCHES,

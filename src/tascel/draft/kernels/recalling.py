@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints, Places
 
 RECOLLECTIONS = 24  # kept for one position

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.kernels import kernel
+from tascel.compiled import kernel
 from tascel.types import Ids
 
 RAREST = 48  # features kept of a trace, and that make up a request's mass

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tascel.draft.kernels import kernel, part
+from tascel.compiled import kernel, part
 from tascel.draft.kernels.evidence import CONTEXT, CORPUS, place_of
 from tascel.draft.kernels.matching import top_of_context, top_of_match
 
