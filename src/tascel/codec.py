@@ -1,7 +1,8 @@
 """Text to ids and back: the one owner of tokenisation.
 
 Prompts are rendered by the model's own chat template exactly as at generation, answers end with the
-id that ends the model's turn, and the streaming detokenizer never splits a character.
+id that ends the model's turn, and the streaming detokenizer never splits a character. Where a
+tokenizer has new tokens, answers are written with them and prompts never are.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from tokenizers import Tokenizer
 
 from tascel.detokenizer import Detokenizer
 from tascel.errors import ModelError, RequestError, TraceError
+from tascel.new_tokens import NewTokens
 from tascel.types import Ids, Message, Trace
 
 #: Mixed scripts, digits, spaces and code: two tokenizers that agree here and in every vocabulary
@@ -25,6 +27,9 @@ from tascel.types import Ids, Message, Trace
 _PROBE = (
     "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
 )
+#: Where tokenizer_config.json keeps the runs that new tokens stand for. In that file, since
+#: transformers keeps what it does not know there whenever a tokenizer is saved or shared.
+NEW_TOKENS = "tascel_new_tokens"
 #: Answers tokenised together.
 _BATCH = 256
 
@@ -38,6 +43,7 @@ class Codec:
         eos_ids: every id that ends an answer.
         vocab_size: ids run from 0 to one less; some tokenizers leave gaps.
         end_id: the id that ends the model's turn in its template; answers close with it.
+        new_tokens: what the model writes runs of ids with; mostly none.
         fingerprint: the same for two tokenizers that write the same ids, hex.
     """
 
@@ -47,8 +53,10 @@ class Codec:
         render: Render | None,
         eos_ids: Iterable[int],
         save: Callable[[Path], None] | None = None,
+        new_tokens: NewTokens | None = None,
     ) -> None:
         self.tokenizer = tokenizer
+        self.new_tokens = new_tokens or NewTokens()
         self.eos_ids = frozenset(eos_ids)
         if not self.eos_ids:
             raise ModelError(
@@ -59,7 +67,7 @@ class Codec:
         self._save = save
         vocabulary = tokenizer.get_vocab(with_added_tokens=True)
         self.vocab_size = 1 + max([*vocabulary.values(), *self.eos_ids])
-        self.fingerprint = _fingerprint(tokenizer, vocabulary)
+        self.fingerprint = _fingerprint(tokenizer, vocabulary, self.new_tokens)
         self._plain, self.end_id = self._closing()
 
     @staticmethod
@@ -105,7 +113,7 @@ class Codec:
 
     def output(self, text: str) -> Ids:
         """The ids of an answer as the model would write it, without the closing id: i32[m]."""
-        return _ids(self.tokenizer.encode(_whole(text), add_special_tokens=False).ids)
+        return self._written(self._encode(_whole(text)))
 
     def answer(self, trace: Trace) -> Ids:
         """The ids of a trace's answer, tool calls included, up to and with the closing id: i32[m].
@@ -135,10 +143,11 @@ class Codec:
             encodings = iter(self.tokenizer.encode_batch_fast(texts, add_special_tokens=False))
             for trace, direct in zip(batch, plain, strict=True):
                 if direct:
-                    yield trace, _ids([*next(encodings).ids, self.end_id])
+                    yield trace, self._written([*next(encodings).ids, self.end_id])
                     continue
                 try:
-                    yield trace, _ids(self._turn([*trace.messages], _answer(trace), trace.tools))
+                    ids = self._turn([*trace.messages], _answer(trace), trace.tools)
+                    yield trace, self._written(ids)
                 except TraceError as error:
                     if refused is None:
                         raise
@@ -161,7 +170,8 @@ class Codec:
     def _turn(
         self, messages: list[Message], answer: Message, tools: Sequence[Message] | None
     ) -> list[int]:
-        """The ids that the template adds to the generation prompt for `answer`, closing id last."""
+        """The base ids that the template adds to the generation prompt for `answer`, closing id
+        last."""
         content = str(answer.get("content") or "")
         if self._render is None:
             if answer.get("tool_calls"):
@@ -211,6 +221,10 @@ class Codec:
             end = ids[-1]
         return True, end
 
+    def _written(self, ids: Sequence[int]) -> Ids:
+        """Base ids as the model writes them."""
+        return self.new_tokens.shorten(_ids(ids))
+
     def _encode(self, text: str) -> list[int]:
         return self.tokenizer.encode(text, add_special_tokens=False).ids
 
@@ -239,10 +253,25 @@ def _ids(ids: Sequence[int]) -> Ids:
     return np.asarray(ids, np.int32)
 
 
-def _fingerprint(tokenizer: Tokenizer, vocabulary: Mapping[str, int]) -> str:
+def _fingerprint(tokenizer: Tokenizer, vocabulary: Mapping[str, int], new: NewTokens) -> str:
     by_id = sorted((id_, token) for token, id_ in vocabulary.items())
     probe = tokenizer.encode(_PROBE, add_special_tokens=False).ids
-    return hashlib.sha256(json.dumps([by_id, probe]).encode()).hexdigest()
+    seen = [by_id, probe, new.to_json()] if new else [by_id, probe]
+    return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
+
+
+def _new_tokens(hf: Any, backend: Tokenizer) -> NewTokens:
+    """What a tokenizer's configuration says of new tokens, checked against its vocabulary."""
+    new = NewTokens.from_json(hf.init_kwargs.get(NEW_TOKENS) or {})
+    for id_, run in new.runs.items():
+        pieces = [backend.id_to_token(base) for base in run]
+        if None in pieces or "".join(map(str, pieces)) != backend.id_to_token(id_):
+            name = hf.name_or_path or type(hf).__name__
+            raise ModelError(
+                f"new token {id_} of {name} is not what its tokenizer_config.json says",
+                "Take tokenizer.json and tokenizer_config.json from the same folder",
+            )
+    return new
 
 
 def _from_transformers(name: str) -> Codec:
@@ -304,7 +333,8 @@ def _wrap(hf: Any, generation: Any) -> Codec:
     backend = Tokenizer.from_str(hf.backend_tokenizer.to_str())
     backend.no_padding()
     backend.no_truncation()
-    return Codec(backend, render if hf.chat_template else None, eos, save)
+    new_tokens = _new_tokens(hf, backend)
+    return Codec(backend, render if hf.chat_template else None, eos, save, new_tokens)
 
 
 def _arguments_as_objects(message: Message) -> Mapping[str, Any]:
