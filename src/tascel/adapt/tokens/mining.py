@@ -109,7 +109,7 @@ def mine(
         return mined
     for ngram, uses, places in ngrams:
         run, text = vocabulary.joined(ngram)
-        why = _unfit(run, text, config, vocabulary) or refuse(run)
+        why = unfit(run, text, config, vocabulary.added(text)) or refuse(run)
         if why is None and _collision(ngram, text, config, vocabulary) >= config.alpha:
             why = COLLIDES
         if why is not None:
@@ -122,14 +122,14 @@ def mine(
     return mined
 
 
-def _unfit(
-    run: tuple[int, ...], text: bytes, config: MiningConfig, vocabulary: Enriched
-) -> str | None:
+def unfit(run: tuple[int, ...], text: bytes, config: MiningConfig, added: bool) -> str | None:
+    """Why a run of base ids with this text can be no token, whatever the tokenizer; `added`: there
+    is one with this text already, spelled with other ids."""
     if len(run) > config.longest:
         return TOO_LONG
     if not config.cross_words and len(_WORD.findall(text.decode(errors="ignore"))) > 1:
         return CROSSES
-    return SAME_TEXT if vocabulary.added(text) else None
+    return SAME_TEXT if added else None
 
 
 def _collision(ngram: Ints, text: bytes, config: MiningConfig, vocabulary: Enriched) -> float:
