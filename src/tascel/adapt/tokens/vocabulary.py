@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 from tokenizers import Tokenizer
 
@@ -39,7 +39,7 @@ class Vocabulary:
     """
 
     def __init__(self, tokenizer: Any) -> None:
-        kind: Any = type(tokenizer)
+        kind = cast(Any, type(tokenizer))
         name = tokenizer.name_or_path or kind.__name__
         if not tokenizer.is_fast:
             raise ModelError(
