@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tascel.adapt.train.data import IGNORED, Example, SimilarLengths, collate, examples
+from tascel.adapt.train.data import IGNORED, Example, SimilarLengths, collate, examples, split
 from tascel.codec import Codec
-from tascel.errors import TraceError
 from tascel.types import Trace
 
 
@@ -19,13 +19,13 @@ def codec(toy_folder: Any) -> Codec:
     return Codec.from_pretrained(toy_folder)
 
 
-def trace(prompt: str, output: str | None) -> Trace:
+def trace(prompt: str, output: str | None, split: str | None = None) -> Trace:
     answer = None if output is None else {"role": "assistant", "content": output}
-    return Trace(messages=({"role": "user", "content": prompt},), answer=answer)
+    return Trace(messages=({"role": "user", "content": prompt},), answer=answer, split=split)
 
 
 def test_an_example_is_prompt_and_answer_with_its_end(codec: Codec) -> None:
-    (row,), too_long = examples([trace("a", None), trace("lamp on", "ok")], codec, 100)
+    (row,), too_long = examples([trace("lamp on", "ok")], codec, 100)
     ids, n = row["input_ids"], row["answer"]
     assert codec.decode(ids[-n:]) == "ok"
     assert ids[-1] == codec.end_id
@@ -33,12 +33,34 @@ def test_an_example_is_prompt_and_answer_with_its_end(codec: Codec) -> None:
     assert too_long == 0
 
 
-def test_long_traces_are_counted_and_the_limit_counts_answered_ones(codec: Codec) -> None:
-    traces = [trace("a", None), trace("b", "x" * 200), trace("c", "y"), trace("d", "z")]
-    rows, too_long = examples(traces, codec, 60, limit=2)
+def test_long_traces_are_counted(codec: Codec) -> None:
+    rows, too_long = examples([trace("b", "x" * 200), trace("c", "y")], codec, 60)
     assert (len(rows), too_long) == (1, 1)
-    with pytest.raises(TraceError, match="1 were longer than 60 tokens"):
-        examples(traces[:2], codec, 60)
+
+
+def test_the_limit_counts_answered_training_traces() -> None:
+    traces = [
+        trace("a", None),
+        trace("v", "x", "valid"),
+        trace("t", "x", "test"),
+        trace("b", "x", "train"),
+        trace("c", "y"),
+        trace("d", "z"),
+    ]
+    train, held = split(traces, valid=9, limit=2)
+    assert [t.prompt_text for t in train] == ["b", "c"]
+    assert [t.prompt_text for t in held] == ["v"]
+    assert split(traces, valid=0)[1] == []
+
+
+def test_without_a_split_a_fold_is_held_out_whole_and_small() -> None:
+    traces = [replace(trace(f"p{n}", "x"), group=str(n // 4)) for n in range(400)]
+    train, held = split(traces, valid=30)
+    assert 20 <= len(held) <= 30
+    assert len(train) >= 360
+    assert not {t.group for t in train} & {t.group for t in held}
+    assert split(traces, valid=30) == (train, held)
+    assert split(traces[:40], valid=30) == (traces[:40], [])
 
 
 rows_ = st.lists(

@@ -8,12 +8,11 @@ models padding and the end of a turn are the same id.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
 from random import Random
 from typing import TYPE_CHECKING, TypedDict
 
 from tascel.codec import Codec
-from tascel.errors import TraceError
+from tascel.traces.folds import folds, groups
 from tascel.types import Trace
 
 if TYPE_CHECKING:
@@ -23,6 +22,8 @@ if TYPE_CHECKING:
 IGNORED = -100
 #: Lengths are rounded up to this, since kernels are prepared once for each shape.
 _STEP = 8
+#: Of fewer traces none can be spared to judge by; of more, a tenth at most.
+_FEW, _TENTH = 100, 10
 
 
 class Example(TypedDict):
@@ -32,28 +33,38 @@ class Example(TypedDict):
     answer: int
 
 
-def examples(
-    traces: Iterable[Trace], codec: Codec, max_length: int, limit: int | None = None
-) -> tuple[list[Example], int]:
-    """Traces as id sequences, and how many were left out for being longer than `max_length`.
+def split(
+    traces: Iterable[Trace], valid: int, limit: int | None = None, seed: int = 0
+) -> tuple[list[Trace], list[Trace]]:
+    """What to train on, and at most `valid` traces to judge by; both only where there is an answer.
 
-    Raises:
-        TraceError: nothing to learn from.
+    Judged by the split `valid` if there is one, else by a fold of the training traces that no
+    similar trace is left in. Traces of other splits are passed over; `limit` counts training ones.
     """
+    train: list[Trace] = []
+    named: list[Trace] = []
+    for trace in traces:
+        if trace.answer is not None and trace.split in (None, "train", "valid"):
+            (named if trace.split == "valid" else train).append(trace)
+    train = train[:limit]
+    held = named
+    if valid and not named and len(train) >= _FEW:
+        fold = folds(groups(train), max(_TENTH, -(-len(train) // valid)), seed)
+        held = [t for t, f in zip(train, fold, strict=True) if f == 0]
+        train = [t for t, f in zip(train, fold, strict=True) if f]
+    return train, Random(seed).sample(held, min(valid, len(held)))
+
+
+def examples(traces: Iterable[Trace], codec: Codec, max_length: int) -> tuple[list[Example], int]:
+    """Traces as id sequences, and how many were left out for being longer than `max_length`."""
     found: list[Example] = []
     too_long = 0
-    answered = (t for t in traces if t.answer is not None)
-    for trace in islice(answered, limit):
-        prompt, answer = codec.prompt(trace.messages, trace.tools), codec.answer(trace)
-        if len(prompt) + len(answer) > max_length:
+    for trace, answer in codec.answers(traces):
+        ids = [*codec.prompt(trace.messages, trace.tools).tolist(), *answer.tolist()]
+        if len(ids) > max_length:
             too_long += 1
-            continue
-        found.append({"input_ids": [*prompt.tolist(), *answer.tolist()], "answer": len(answer)})
-    if not found:
-        raise TraceError(
-            f"no trace to learn from ({too_long} were longer than {max_length} tokens)",
-            "Give traces with an `output` or an assistant turn, or raise the maximum length",
-        )
+        else:
+            found.append({"input_ids": ids, "answer": len(answer)})
     return found, too_long
 
 

@@ -25,6 +25,7 @@ def load_model(
     adapter: str | Path | None = None,
     dtype: str = "auto",
     device: str | None = None,
+    quantization: Any = None,
 ) -> PreTrainedModel:
     """A causal language model with its adapter merged into the weights, ready to answer.
 
@@ -33,6 +34,7 @@ def load_model(
         adapter: Hugging Face id or folder of a PEFT adapter trained on it.
         dtype: one of `DTYPES`; "auto" is the checkpoint's own.
         device: as torch names it; None takes a GPU if there is one.
+        quantization: transformers' config of one; the checkpoint's own if None.
 
     Raises:
         ModelError: nothing there, an unknown architecture, missing or damaged weights, an adapter
@@ -46,11 +48,15 @@ def load_model(
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise _missing_extra("running a model needs torch and transformers") from error
-    with _quiet():
+    with quietly():
         try:
             auto = cast(Any, AutoModelForCausalLM)
             lm, report = auto.from_pretrained(
-                name, dtype=dtype, output_loading_info=True, ignore_mismatched_sizes=True
+                name,
+                dtype=dtype,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+                **({"quantization_config": quantization} if quantization else {}),
             )
         except Exception as error:  # transformers raises a dozen kinds for what may be wrong here
             raise ModelError(
@@ -162,7 +168,7 @@ def _merge(model: Any, name: str, adapter: str) -> Any:
 
 
 @contextmanager
-def _quiet() -> Generator[None]:
+def quietly() -> Generator[None]:
     """No warnings, reports or loading bars from the libraries; downloads still show theirs."""
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
     from transformers.utils import logging

@@ -1,0 +1,124 @@
+"""Fine-tuning one model on one task's traces, from traces to a folder that loads."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from tascel.adapt.train import checkpoints, saving
+from tascel.adapt.train import model as training
+from tascel.adapt.train.config import METHODS, Evaluation, FinetuneConfig, Progress, Trained
+from tascel.adapt.train.data import Example, examples, split
+from tascel.adapt.train.evaluation import Judge
+from tascel.codec import Codec
+from tascel.errors import ModelError, TraceError
+from tascel.types import Trace
+
+_CHECKPOINTS = "checkpoints"
+#: The loss reported is the mean of so many last steps.
+_LAST = 50
+
+
+def finetune(
+    traces: Iterable[Trace],
+    model: str | Path,
+    out: Path,
+    config: FinetuneConfig | None = None,
+    resume: bool = False,
+    progress: Progress = lambda stage, done, total: None,
+    on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+) -> Trained:
+    """Train on the traces of the split `train` or of none; write a model, or an adapter, to `out`.
+
+    `training.json` in it says how it came about. Checkpoints lie in `out/checkpoints` until the
+    end; `resume` goes on from the last one. Under `accelerate launch` the processes share each
+    step, and the first one writes.
+
+    Args:
+        traces: the task's past exchanges; those without an answer are passed over.
+        model: Hugging Face id or folder.
+        on_evaluation: hears of each evaluated checkpoint.
+
+    Raises:
+        ModelError: the model cannot be loaded or has no layers for LoRA, `out` holds the
+            checkpoints of another training or the wrong kind of result, or the disk is full.
+        TraceError: nothing to learn from.
+    """
+    import torch
+    from accelerate import PartialState  # pyright: ignore[reportMissingTypeStubs]
+    from transformers import set_seed
+
+    from tascel.adapt.train.trainer import AnswerTrainer
+
+    config = config or FinetuneConfig()
+    _check(config)
+    saving.refuse_mixture(out, config.adapter_only)
+    started = time.perf_counter()
+    everyone = PartialState(cpu=not torch.accelerator.is_available())
+    if not everyone.is_main_process:
+        progress, on_evaluation = _nothing, _nothing
+    codec = Codec.from_pretrained(model)
+    progress("reading traces", 0, None)
+    train, held = split(traces, config.valid, config.limit, config.seed)
+    rows, too_long = _examples(train, codec, config)
+    judged, _ = examples(held, codec, config.max_length)
+    judge = Judge(judged, codec, config.batch) if judged else None
+    folder = out / _CHECKPOINTS
+    settings = {**asdict(config), "examples": len(rows), "held_out": len(judged)}
+    begun = checkpoints.begun(folder, settings, resume)
+    with training.quiet():
+        base = training.load_base(model, config)
+        set_seed(config.seed)
+        tuned = training.learning(base, config)
+        parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
+        everyone.wait_for_everyone()  # all have looked for checkpoints
+        if everyone.is_main_process:
+            checkpoints.prepare(folder, settings, parameters)
+        trainer = AnswerTrainer(
+            tuned, rows, judge, folder, config, codec.end_id, progress, on_evaluation
+        )
+        with training.bf16_flow(tuned):
+            trainer.run(begun)
+    losses = [e["loss"] for e in trainer.state.log_history if "loss" in e][-_LAST:]
+    evaluations = trainer.evaluations
+    trained = Trained(
+        examples=len(rows),
+        too_long=too_long,
+        steps=trainer.state.global_step,
+        seconds=round(time.perf_counter() - started, 1),
+        loss=round(sum(losses) / len(losses), 4),
+        parameters=parameters,
+        best=min(evaluations, key=lambda e: e.loss, default=None),
+        evaluations=evaluations,
+    )
+    if everyone.is_main_process:
+        saving.save(tuned, model, codec, out, config, trained)
+        shutil.rmtree(folder)
+    everyone.wait_for_everyone()
+    return trained
+
+
+def _examples(
+    traces: Sequence[Trace], codec: Codec, config: FinetuneConfig
+) -> tuple[list[Example], int]:
+    rows, too_long = examples(traces, codec, config.max_length)
+    if not rows:
+        raise TraceError(
+            f"no trace to learn from ({too_long} were longer than {config.max_length} tokens)",
+            "Give traces with an `output` or an assistant turn, or raise the maximum length",
+        )
+    return rows, too_long
+
+
+def _check(config: FinetuneConfig) -> None:
+    if config.method not in METHODS:
+        raise ModelError(f"unknown method {config.method}", f"Choose one of {', '.join(METHODS)}")
+    if config.method == "full" and config.adapter_only:
+        raise ModelError("full fine-tuning makes no adapter", "Leave out --adapter-only")
+
+
+def _nothing(*_: object) -> None:
+    """What other processes than the first report."""

@@ -1,0 +1,233 @@
+"""Fine-tuning: learns, resumes, and writes what loads and names no path."""
+
+from __future__ import annotations
+
+import errno
+import json
+import sys
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import tascel
+from tascel.adapt.train import checkpoints, saving, trainer
+from tascel.adapt.train.config import Evaluation, FinetuneConfig
+from tascel.adapt.train.data import collate, examples
+from tascel.adapt.train.finetune import finetune
+from tascel.codec import Codec
+from tascel.engines.hf.load import load_model
+from tascel.errors import ModelError, TraceError
+from tascel.types import Trace
+
+TRACES = [
+    Trace(
+        messages=({"role": "user", "content": f"say {word}"},),
+        answer={"role": "assistant", "content": word * 2},
+    )
+    for word in ("in", "on", "the", "lin", "thin", "then", "lion", "tin")
+] * 2
+VALID = [replace(trace, split="valid") for trace in TRACES[:8]]
+CONFIG = FinetuneConfig(
+    rank=4, alpha=8, batch=4, steps=6, learning_rate=0.02, evaluate_every=3, adapter_only=True
+)
+
+
+def loss(model: Any, folder: Path) -> float:
+    rows, _ = examples(TRACES, Codec.from_pretrained(folder), 1024)
+    batch = collate(rows, pad_id=0)
+    labels = batch.pop("labels")
+    with torch.inference_mode():
+        logits = model(**batch, logits_to_keep=labels.shape[1]).logits
+    return torch.nn.functional.cross_entropy(
+        logits[:, :-1].float().flatten(0, 1), labels[:, 1:].flatten()
+    ).item()
+
+
+def test_training_learns_and_leaves_an_adapter_that_loads(toy_folder: Path, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int | None]] = []
+    trained = finetune(
+        TRACES, toy_folder, tmp_path / "a", CONFIG, progress=lambda *at: told.append(at)
+    )
+    assert (trained.examples, trained.too_long, trained.steps) == (16, 0, 6)
+    assert (trained.best, trained.evaluations) == (None, ())
+    stage, done, total = told[-1]
+    assert (stage, done) == ("training", total)
+    names = {p.name for p in (tmp_path / "a").iterdir()}
+    assert names == {"adapter_model.safetensors", "adapter_config.json", "training.json"}
+    before = loss(load_model(toy_folder, dtype="float32"), toy_folder)
+    after = loss(load_model(toy_folder, tmp_path / "a", dtype="float32"), toy_folder)
+    assert after < 0.8 * before
+    weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    assert {w.dtype for w in weights.values()} == {torch.bfloat16}
+    assert len(weights) == 2 * 2 * 7
+    assert trained.parameters == sum(w.numel() for w in weights.values())
+
+
+def test_a_merged_model_is_the_base_with_its_adapter(toy_folder: Path, tmp_path: Path) -> None:
+    import transformers
+
+    finetune(TRACES, toy_folder, tmp_path / "a", CONFIG)
+    finetune(TRACES, toy_folder, tmp_path / "m", replace(CONFIG, adapter_only=False))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stock = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+    merged, adapted = stock.state_dict(), load_model(toy_folder, tmp_path / "a").state_dict()
+    assert all(torch.equal(merged[name], adapted[name]) for name in merged | adapted)
+    runner = tascel.load(None, model=tmp_path / "m")
+    ours = runner.generate("say in", max_tokens=20)
+    prompt = torch.tensor([runner.codec.prompt("say in").tolist()])
+    theirs = stock.generate(prompt, max_new_tokens=20, do_sample=False)[0, prompt.shape[1] :]
+    assert list(ours.tokens) == theirs.tolist()
+
+
+@pytest.mark.parametrize("adapter", [True, False])
+def test_nothing_written_names_a_local_path(
+    toy_folder: Path, tmp_path: Path, adapter: bool
+) -> None:
+    config = FinetuneConfig(steps=1, batch=2, adapter_only=adapter)
+    finetune(TRACES, toy_folder, tmp_path / "a", config)
+    for file in (tmp_path / "a").glob("*.json"):
+        text = file.read_text()
+        assert str(tmp_path) not in text
+        assert str(toy_folder.parent) not in text
+    facts = json.loads((tmp_path / "a" / "training.json").read_text())
+    assert facts["base_model"] == toy_folder.name
+    assert facts["settings"]["steps"] == 1
+    assert {"torch", "peft", "transformers", "tascel"} == set(facts["versions"])
+
+
+def test_all_weights_can_be_trained(toy_folder: Path, tmp_path: Path) -> None:
+    config = FinetuneConfig(method="full", steps=20, batch=8, learning_rate=0.002)
+    trained = finetune(TRACES, toy_folder, tmp_path / "m", config)
+    model = load_model(tmp_path / "m")
+    assert trained.parameters == sum(p.numel() for p in model.parameters())
+    assert loss(model, tmp_path / "m") < 0.8 * loss(load_model(toy_folder), toy_folder)
+
+
+def test_the_best_checkpoint_is_kept_and_training_stops(toy_folder: Path, tmp_path: Path) -> None:
+    """A rate that breaks the model on the way: what was best before is what comes out."""
+    heard: list[Evaluation] = []
+    config = replace(CONFIG, learning_rate=0.5, steps=40, evaluate_every=1, patience=2)
+    trained = finetune(
+        TRACES + VALID, toy_folder, tmp_path / "a", config, on_evaluation=heard.append
+    )
+    assert trained.evaluations == tuple(heard)
+    assert trained.best == min(heard, key=lambda e: e.loss)
+    assert trained.steps == trained.best.step + 2 < 40
+    assert {e.tried for e in heard} == {8}
+    found = loss(load_model(toy_folder, tmp_path / "a", dtype="bfloat16"), toy_folder)
+    assert found == pytest.approx(trained.best.loss, rel=0.05)
+
+
+def test_exact_answers_are_counted(toy_folder: Path, tmp_path: Path) -> None:
+    config = replace(CONFIG, steps=80, evaluate_every=40)
+    trained = finetune(TRACES + VALID, toy_folder, tmp_path / "a", config)
+    first, last = trained.evaluations
+    assert first.exact < last.exact
+    runner = tascel.load(None, model=toy_folder, adapter=tmp_path / "a", dtype="bfloat16")
+    right = [
+        runner.generate(trace.messages).text == trace.answer["content"] for trace in TRACES[:8]
+    ]
+    assert abs(sum(right) - last.exact) <= 1  # merged in bfloat16: a tie may fall otherwise
+
+
+@pytest.mark.parametrize("at", [2, 5, 6])
+def test_an_interrupted_training_goes_on_to_the_same_adapter(
+    toy_folder: Path, tmp_path: Path, at: int
+) -> None:
+    traces = TRACES + VALID
+    finetune(traces, toy_folder, tmp_path / "whole", CONFIG)
+    part = tmp_path / "part"
+    steps = 0
+
+    def stop(stage: str, done: int, total: int | None) -> None:
+        nonlocal steps
+        steps += stage == "training"
+        if steps == at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        finetune(traces, toy_folder, part, CONFIG, progress=stop)
+    if at > 3:
+        with pytest.raises(ModelError, match=r"unfinished training.*--resume"):
+            finetune(traces, toy_folder, part, CONFIG)
+        with pytest.raises(ModelError, match="other settings"):
+            finetune(traces, toy_folder, part, replace(CONFIG, rank=2), resume=True)
+    steps = -10
+    finetune(traces, toy_folder, part, CONFIG, resume=True, progress=stop)
+    assert steps == -10 + (3 if at > 3 else 6)
+    one, other = same_files(tmp_path / "whole", part)
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def same_files(one: Path, other: Path) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    assert {p.name for p in one.iterdir()} == {p.name for p in other.iterdir()}
+    name = "adapter_model.safetensors"
+    return load_file(one / name), load_file(other / name)
+
+
+def test_a_result_that_could_not_be_written_is_written_later(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    finetune(TRACES, toy_folder, tmp_path / "whole", CONFIG)
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "_save_adapter", full)
+        with pytest.raises(ModelError, match=r"No space left.*--resume"):
+            finetune(TRACES, toy_folder, tmp_path / "part", CONFIG)
+    finetune(TRACES, toy_folder, tmp_path / "part", CONFIG, resume=True)
+    one, other = same_files(tmp_path / "whole", tmp_path / "part")
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
+def test_a_full_disk_is_named_and_costs_no_checkpoint(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save, calls = trainer.save_file, 0
+
+    def second_fails(*args: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        save(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "save_file", second_fails)
+        with pytest.raises(ModelError, match=r"checkpoint-6 cannot be written.*No space"):
+            finetune(TRACES, toy_folder, tmp_path / "a", CONFIG)
+    assert (tmp_path / "a/checkpoints/checkpoint-3/complete.json").exists()
+    assert finetune(TRACES, toy_folder, tmp_path / "a", CONFIG, resume=True).steps == 6
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "_BYTES_A_PARAMETER", 1 << 50)
+        with pytest.raises(ModelError, match=r"checkpoints need .* MB"):
+            finetune(TRACES, toy_folder, tmp_path / "b", CONFIG)
+
+
+def test_what_cannot_be_trained_is_named(
+    toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompt_only = [Trace(messages=({"role": "user", "content": "a"},))]
+    with pytest.raises(TraceError, match="no trace to learn from"):
+        finetune(prompt_only, toy_folder, tmp_path / "a")
+    with pytest.raises(TraceError, match="16 were longer than 4 tokens"):
+        finetune(TRACES, toy_folder, tmp_path / "a", FinetuneConfig(max_length=4))
+    with pytest.raises(ModelError):
+        finetune(TRACES, tmp_path / "nothing", tmp_path / "a")
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    for method, words in (("qlora", "needs bitsandbytes"), ("lorra", "unknown method lorra")):
+        with pytest.raises(ModelError, match=words):
+            finetune(TRACES, toy_folder, tmp_path / "a", FinetuneConfig(method=method))  # type: ignore[arg-type]
+    config = FinetuneConfig(method="full", adapter_only=True)
+    with pytest.raises(ModelError, match="makes no adapter"):
+        finetune(TRACES, toy_folder, tmp_path / "a", config)
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(ModelError, match="holds a model"):
+        finetune(TRACES, toy_folder, toy_folder, CONFIG)
