@@ -44,6 +44,7 @@ configs = st.builds(
     cross_words=st.booleans(),
     collision=st.sampled_from(["conditional", "formula"]),
     alpha=st.sampled_from([0.05, 0.3, 0.5, 1.0]),
+    least_uses=st.integers(2, 5),
 )
 
 
@@ -114,6 +115,7 @@ def test_nothing_to_mine(outputs: list[list[int]]) -> None:
         {"size": -1},
         {"n_max": 1},
         {"longest": 1},
+        {"least_uses": 1},
         {"alpha": 0.0},
         {"alpha": float("nan")},
         {"collision": "both"},

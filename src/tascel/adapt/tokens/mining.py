@@ -35,6 +35,7 @@ class MiningConfig:
 
     `size`: how many. `n_max`: tokens merged at once, new ones among them. `longest`: base tokens of
     a new token at most. `cross_words`: whether one may hold more than a word, or parts of two.
+    `least_uses`: an n-gram that occurs less often becomes no token.
 
     An n-gram whose prefix collision score is not below `alpha` is refused for good; 1 refuses none.
     The paper's formula and its prose disagree on the score, and it names no threshold. The reading
@@ -49,6 +50,7 @@ class MiningConfig:
     cross_words: bool = True
     collision: str = "conditional"
     alpha: float = 0.5
+    least_uses: int = 2
 
     def __post_init__(self) -> None:
         checks = {
@@ -57,6 +59,7 @@ class MiningConfig:
             "longest must be 2 or more": self.longest >= 2,
             "collision must be `conditional` or `formula`": self.collision
             in ("conditional", "formula"),
+            "least_uses must be 2 or more": self.least_uses >= 2,
             "alpha must be above 0 and at most 1": 0 < self.alpha <= 1,
         }
         for rule, holds in checks.items():
@@ -93,7 +96,7 @@ def mine(
     never: Collection[int] = (),
 ) -> Mined:
     """The runs that deserve a token, most saving first; fewer than asked for where no more n-grams
-    occur twice.
+    occur often enough.
 
     Args:
         outputs: base ids i32[n] of each expected output.
@@ -103,7 +106,7 @@ def mine(
     """
     corpus = spans.spans(outputs, never)
     vocabulary = Enriched(corpus, spell)
-    ngrams = Ngrams(corpus, config.n_max)
+    ngrams = Ngrams(corpus, config.n_max, config.least_uses)
     mined = Mined([], [])
     if not config.size:
         return mined

@@ -17,9 +17,6 @@ from numpy.typing import NDArray
 from tascel.adapt.tokens import spans
 from tascel.adapt.tokens.spans import Ints, Spans
 
-#: A run that stands but once in all outputs is no habit of the task.
-LEAST_USES = 2
-
 
 @dataclass(frozen=True)
 class _Batch:
@@ -37,15 +34,15 @@ class _Batch:
 
 
 class Ngrams:
-    """The n-grams of 2 to `n_max` tokens. Iterate over them: each time the best that was not seen
-    yet, as the corpus then is.
+    """The n-grams of 2 to `n_max` tokens with `least_uses` or more. Iterate over them: each time
+    the best that was not seen yet, as the corpus then is.
 
     Best is the highest reward: uses without overlap times tokens saved by each use (TASC,
     arXiv 2602.24174, Algorithm 1); of equals, the one whose ids are smallest.
     """
 
-    def __init__(self, corpus: Spans, n_max: int) -> None:
-        self._corpus, self._n_max = corpus, n_max
+    def __init__(self, corpus: Spans, n_max: int, least_uses: int) -> None:
+        self._corpus, self._n_max, self._least = corpus, n_max, least_uses
         self._batches: list[_Batch] = []
         self._next: list[int] = []  # of each batch: the best that is not in the heap yet
         self._heap: list[tuple[int, tuple[int, ...], int, int]] = []
@@ -54,8 +51,8 @@ class Ngrams:
     def enter(self, places: Ints) -> None:
         """Take in the n-grams that hold one of `places`, where new tokens stand; these ascend."""
         for n in range(2, self._n_max + 1):
-            batch = _batch(self._corpus, spans.starts_around(self._corpus, places, n), n)
-            self._batches.append(batch)
+            starts = spans.starts_around(self._corpus, places, n)
+            self._batches.append(_batch(self._corpus, starts, n, self._least))
             self._next.append(0)
             self._show(len(self._batches) - 1)
 
@@ -69,7 +66,7 @@ class Ngrams:
             places = batch.places[batch.begin[row] : batch.end[row]]
             uses = spans.uses(self._corpus, places, batch.tokens[row])
             now = (-uses * (len(tokens) - 1), tokens, at, row)
-            if uses < LEAST_USES:
+            if uses < self._least:
                 continue
             if self._heap and now > self._heap[0]:
                 heapq.heappush(self._heap, now)
@@ -85,8 +82,8 @@ class Ngrams:
             self._next[at] += 1
 
 
-def _batch(corpus: Spans, starts: Ints, n: int) -> _Batch:
-    """The n-grams that begin at `starts`, which ascend; those with too few uses left out."""
+def _batch(corpus: Spans, starts: Ints, n: int, least_uses: int) -> _Batch:
+    """The n-grams that begin at `starts`, which ascend."""
     rows = spans.rows(corpus, starts, n)
     order = _sorted(rows)
     rows, places = rows[order], starts[order]
@@ -95,7 +92,7 @@ def _batch(corpus: Spans, starts: Ints, n: int) -> _Batch:
     begin = np.flatnonzero(first)
     end = np.append(begin[1:], len(rows))
     uses = spans.uses_of_groups(corpus, places, begin, end, n)
-    kept = np.flatnonzero(uses >= LEAST_USES)
+    kept = np.flatnonzero(uses >= least_uses)
     best = kept[np.argsort(-uses[kept], kind="stable")]
     return _Batch(rows[begin[best]], uses[best] * (n - 1), begin[best], end[best], places)
 

@@ -27,7 +27,7 @@ def mine(
     while len(mined.runs) < config.size:
         uses = {ngram: _uses(corpus, ngram) for ngram in _ngrams(corpus, config.n_max) - used}
         best = min(
-            (ngram for ngram in uses if uses[ngram] > 1),
+            (ngram for ngram in uses if uses[ngram] >= config.least_uses),
             key=lambda ngram: (-uses[ngram] * (len(ngram) - 1), ngram),
             default=None,
         )
