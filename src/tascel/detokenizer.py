@@ -24,12 +24,15 @@ class Detokenizer:
         """The text that became certain with `token`; empty while a character is open."""
         self._window.append(token)
         text = self._text()
-        if text.endswith(_REPLACEMENT) or len(text) <= len(self._shown):
+        certain = text.rstrip(_REPLACEMENT)
+        if len(certain) <= len(self._shown):
             return ""
-        new = text[len(self._shown) :]
-        self._window = self._window[self._known :]
-        self._known = len(self._window)
-        self._shown = self._text()
+        new = certain[len(self._shown) :]
+        if certain == text:
+            self._window = self._window[self._known :]
+            self._known = len(self._window)
+            certain = self._text()
+        self._shown = certain
         return new
 
     def flush(self) -> str:

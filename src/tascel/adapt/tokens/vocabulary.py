@@ -55,6 +55,7 @@ class Vocabulary:
         spec = json.loads(self._backend.to_str())
         self.family = _family(spec, name)
         self._unigram = self.family == "Unigram"
+        self._metaspace = spec["decoder"]["type"] == "Metaspace"
         self._whole = self._unigram or bool(spec["model"].get("ignore_merges"))
         self._ids: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         self._pieces = {id_: piece for piece, id_ in self._ids.items()}
@@ -103,9 +104,13 @@ class Vocabulary:
             _edit(Path(folder, "tokenizer_config.json"), lambda config: _note(config, new))
             # It knows nothing of the entries, and some converters would rather read it.
             Path(folder, "tokenizer.model").unlink(missing_ok=True)
-            extended = self._kind.from_pretrained(folder)
+            extended = self._loader().from_pretrained(folder)
         extended.name_or_path = self._tokenizer.name_or_path
-        if extended.backend_tokenizer.get_vocab(with_added_tokens=True) != self._ids | ids:
+        read: Tokenizer = extended.backend_tokenizer
+        same = read.get_vocab(with_added_tokens=True) == self._ids | ids
+        if not same or any(
+            read.decode([id_]) != self._backend.decode([*run]) for id_, run in new.runs.items()
+        ):
             raise ModelError(
                 f"the tokenizer class of {self._name} does not keep what tokenizer.json says",
                 _OTHER,
@@ -132,9 +137,20 @@ class Vocabulary:
         }
         return any(entry in piece for piece in pieces) if self._unigram else entry in pieces
 
+    def _loader(self) -> Any:
+        """The class that reads the extended tokenizer."""
+        if not self._metaspace:
+            return self._kind
+        # Classes of one model put their own decoder in the place of the file's.
+        from transformers import PreTrainedTokenizerFast
+
+        return PreTrainedTokenizerFast
+
     def _add(self, spec: dict[str, Any], ids: Mapping[str, int]) -> None:
         """Write entries into a tokenizer.json, behind the special tokens that it does not have."""
         vocabulary: Any = spec["model"]["vocab"]
+        if self._metaspace:
+            spec["decoder"] = _spaces(spec["decoder"])
         if not self._unigram:
             for added in spec["added_tokens"]:
                 self._pin(vocabulary, added["content"], added["id"])
@@ -179,6 +195,15 @@ def _family(spec: Mapping[str, Any], name: str) -> str:
         "SentencePiece BPE and Unigram are known",
         _OTHER,
     )
+
+
+def _spaces(metaspace: Mapping[str, Any]) -> dict[str, Any]:
+    """A decoder like this one that keeps the spaces inside an answer's first token."""
+    found, space = {"String": metaspace["replacement"]}, " "
+    steps: list[dict[str, Any]] = [{"type": "Replace", "pattern": found, "content": space}]
+    if metaspace.get("prepend_scheme") != "never":
+        steps += [{"type": "Fuse"}, {"type": "Strip", "content": space, "start": 1, "stop": 0}]
+    return {"type": "Sequence", "decoders": steps}
 
 
 def _note(config: dict[str, Any], new: NewTokens) -> None:
