@@ -19,6 +19,7 @@ from tascel.cli import (
     doctor,
     finetune,
     generate,
+    mine,
     profile,
     replay,
     serve,
@@ -66,6 +67,7 @@ for verb in (
     check,
     tasks,
     assets,
+    mine,
     finetune,
     doctor,
 ):

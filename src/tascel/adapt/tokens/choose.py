@@ -17,6 +17,8 @@ from tascel.token_bytes import TokenBytes
 from tascel.traces.folds import folds, groups
 from tascel.types import Ids, Trace
 
+#: Told (stage, done, total).
+Progress = Callable[[str, int, int | None], None]
 Flags = NDArray[np.bool_]
 #: A row that is trained on fewer examples is worth less than its constituents, which are known.
 LEAST_USES = 30
@@ -79,7 +81,7 @@ def choose(
     size: int | None,
     row_cost: float,
     config: MiningConfig | None = None,
-    progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Choice:
     """New tokens for the answers of `traces`.
 
@@ -102,19 +104,17 @@ def choose(
     config = replace(config or MiningConfig(), size=MOST if size is None else size)
     if size is None:
         config = replace(config, least_uses=max(LEAST_USES, config.least_uses))
-    task = _Task(codec, refuse)
+    task = _Task(codec, refuse, progress)
     outputs: list[Ids] = []
     for at, (_, output) in enumerate(codec.answers(answered), 1):
         outputs.append(output)
         progress("reading outputs", at, len(answered))
     points: list[Point] = []
     if config.size and len(answered) > 1:
-        progress("measuring", 0, None)
         points = task.curve(outputs, _held_out(answered), config, row_cost)
     if size is None and points:
         config = replace(config, size=min(points, key=lambda point: point.time).rows)
-    progress("mining", 0, None)
-    mined = task.mine(outputs, config)
+    mined = task.mine("mining", outputs, config)
     text, runs = np.concatenate(outputs), mined.runs
     if size is None:
         runs = without_rare(runs, text, codec.vocab_size, LEAST_USES)
@@ -137,18 +137,22 @@ def choose(
 class _Task:
     codec: Codec
     refuse: Refuse
+    progress: Progress
 
-    def mine(self, outputs: Sequence[Ids], config: MiningConfig) -> Mined:
-        codec = self.codec
-        never = codec.eos_ids | codec.tokenizer.get_added_tokens_decoder().keys()
-        return mine(outputs, config, TokenBytes(codec.tokenizer), self.refuse, never)
+    def mine(self, stage: str, outputs: Sequence[Ids], config: MiningConfig) -> Mined:
+        def told(rows: int) -> None:
+            self.progress(stage, rows, None)
+
+        tokenizer = self.codec.tokenizer
+        never = self.codec.eos_ids | tokenizer.get_added_tokens_decoder().keys()
+        return mine(outputs, config, TokenBytes(tokenizer), self.refuse, never, told)
 
     def curve(
         self, outputs: Sequence[Ids], held_out: Flags, config: MiningConfig, row_cost: float
     ) -> list[Point]:
         kept = [output for output, out in zip(outputs, held_out, strict=True) if not out]
         rest = [output for output, out in zip(outputs, held_out, strict=True) if out]
-        runs = self.mine(kept, config).runs
+        runs = self.mine("mining to measure", kept, config).runs
         texts = np.concatenate(kept), np.concatenate(rest)
         return [*curve(runs, *texts, self.codec.vocab_size, row_cost, LEAST_USES)]
 

@@ -94,6 +94,7 @@ def mine(
     spell: Spell,
     refuse: Refuse = lambda run: None,
     never: Collection[int] = (),
+    told: Callable[[int], None] = lambda rows: None,
 ) -> Mined:
     """The runs that deserve a token, most saving first; fewer than asked for where no more n-grams
     occur often enough.
@@ -103,6 +104,7 @@ def mine(
         spell: what a base id writes.
         refuse: what else is wrong with a run of base ids, asked for each that may become a token.
         never: ids that are part of no run, special tokens above all.
+        told: hears how many there are after each.
     """
     corpus = spans.spans(outputs, never)
     vocabulary = Enriched(corpus, spell)
@@ -119,6 +121,7 @@ def mine(
             mined.refused.append(Refused(run, uses, why))
             continue
         mined.runs.append(run)
+        told(len(mined.runs))
         if len(mined.runs) == config.size:
             break
         ngrams.enter(vocabulary.merge(ngram, places))
