@@ -112,8 +112,9 @@ def choose(
     points: list[Point] = []
     if config.size and len(answered) > 1:
         points = task.curve(outputs, _held_out(answered), config, row_cost)
-    if size is None and points:
-        config = replace(config, size=min(points, key=lambda point: point.time).rows)
+    best = min(points, key=lambda point: point.time, default=None)
+    if size is None and best is not None and best is not points[-1]:  # some did not pay
+        config = replace(config, size=best.rows)
     mined = task.mine("mining", outputs, config)
     text, runs = np.concatenate(outputs), mined.runs
     if size is None:

@@ -80,10 +80,12 @@ def renyi2(ids: Ids) -> float:
 
 def without_rare(runs: Runs, text: Ids, vocab_size: int, least_uses: int) -> list[tuple[int, ...]]:
     """Those of `runs` that still have so many uses in the shortest segmentation of `text` when the
-    others are gone."""
+    others are gone. The rarer half of the rare ones goes first: others take up what they wrote."""
+    kept = np.arange(len(runs))
     while True:
-        new = numbered(runs, vocab_size)
-        often = uses(len(runs), new.shorten(text), vocab_size) >= least_uses
-        if often.all():
-            return list(runs)
-        runs = [run for run, kept in zip(runs, often.tolist(), strict=True) if kept]
+        new = numbered([runs[at] for at in kept.tolist()], vocab_size)
+        often = uses(len(kept), new.shorten(text), vocab_size)
+        rare = int((often < least_uses).sum())
+        if not rare:
+            return [runs[at] for at in kept.tolist()]
+        kept = np.sort(kept[np.argsort(often, kind="stable")[-(-rare // 2) :]])
