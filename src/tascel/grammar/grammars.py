@@ -136,7 +136,9 @@ class Grammars:
         def compile() -> list[LLMatcher]:
             return [self._matcher(kind, each) for each in (any_spelling, text, *guesses)]
 
-        return CompiledGrammar(compile, self._eos_ids, self._tokenizer.vocab_size)
+        return CompiledGrammar(
+            compile, self._eos_ids, self._tokenizer.vocab_size, self._codec.new_tokens
+        )
 
     def _matcher(self, kind: str, text: str) -> LLMatcher:
         from llguidance import LLMatcher, LLParserLimits

@@ -1,8 +1,9 @@
 """A grammar's place in one answer: `types.Constraint` on llguidance's matchers.
 
 Where the grammar leaves no choice of text, the tokenizer's own spelling is the only one allowed: a
-model that had not meant to write this would else spell it in letters. Everywhere else any spelling
-will do.
+model that had not meant to write this would else spell it in letters. A new token is that spelling,
+too, if it stands for ids of it, even if it goes on behind them. Everywhere else any spelling will
+do.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.errors import RequestError
+from tascel.new_tokens import NewTokens
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher
@@ -28,10 +30,18 @@ class CompiledGrammar:
     """
 
     def __init__(
-        self, compile: Callable[[], list[LLMatcher]], eos_ids: Collection[int], vocab_size: int
+        self,
+        compile: Callable[[], list[LLMatcher]],
+        eos_ids: Collection[int],
+        vocab_size: int,
+        new_tokens: NewTokens,
     ) -> None:
         self.eos_ids = eos_ids
         self.vocab_size = vocab_size
+        self.new_tokens = new_tokens
+        self._by_first: dict[int, list[tuple[int, tuple[int, ...]]]] = {}
+        for id_, run in new_tokens.runs.items():
+            self._by_first.setdefault(run[0], []).append((id_, run))
         self._compile = compile
         self._matchers: list[LLMatcher] | None = compile()
 
@@ -41,6 +51,14 @@ class CompiledGrammar:
             self._matchers = self._compile()
         any_spelling, forcing, *guesses = [matcher.deep_copy() for matcher in self._matchers]
         return Guide(self, _Place(self, any_spelling, forcing), guesses)
+
+    def beginning(self, forced: Sequence[int]) -> list[int]:
+        """The new tokens that stand for the first of these base ids, or for all and more."""
+        return [
+            id_
+            for id_, run in self._by_first.get(forced[0], ())
+            if all(one == other for one, other in zip(run, forced, strict=False))
+        ]
 
     def renew(self) -> None:
         """Compile anew for the next answer: copies share the states that llguidance ran out of."""
@@ -67,8 +85,11 @@ class Guide:
         Raises:
             RequestError: llguidance ran into one of its limits.
         """
-        if forced := self._place.forced():
-            logits[: forced[0]] = logits[forced[0] + 1 :] = -np.inf
+        if spellings := self._place.spellings():
+            here = [id_ for id_ in spellings if id_ < len(logits)]
+            kept = logits[here]
+            logits[:] = -np.inf
+            logits[here] = kept
             return
         bits = np.frombuffer(self._place.matcher.compute_bitmask(), np.uint8)
         if self._place.matcher.is_error():
@@ -89,7 +110,9 @@ class Guide:
 
     def forced(self) -> Sequence[int]:
         """The ids that come next, if the answer goes on in its style."""
-        return self._guesses[0].compute_ff_tokens() if self._guesses else self._place.forced()
+        ids = self._guesses[0].compute_ff_tokens() if self._guesses else self._place.forced()
+        new = self._grammar.new_tokens
+        return new.shorten(np.array(ids, np.int32)).tolist() if new else ids
 
     def admits(self, tokens: Sequence[int], parents: Sequence[int]) -> list[bool]:
         """Which nodes of a drafted tree may be written; changes nothing."""
@@ -141,9 +164,17 @@ class _Place:
             self._forced = ids[: self.matcher.validate_tokens(ids)]
         return self._forced
 
+    def spellings(self) -> list[int]:
+        """The ids that may begin what has to come; none where the grammar leaves a choice."""
+        forced = self.forced()
+        if not forced:
+            return []
+        new = self._grammar.beginning(forced)
+        return [forced[0], *(id_ for id_ in new if self.matcher.validate_tokens([id_]) == 1)]
+
     def allows(self, token: int) -> bool:
-        if forced := self.forced():
-            return token == forced[0]
+        if self.forced():
+            return token in self.spellings()
         if token in self._grammar.eos_ids:
             return self.matcher.is_accepting()
         # an id that the tokenizer does not have would break the matcher
@@ -151,8 +182,9 @@ class _Place:
 
     def accept(self, token: int) -> bool:
         """Move on by `token`; False if the grammar does not know it."""
-        forced = self.forced()
-        self._forced = forced[1:] or None if forced and forced[0] == token else None
+        forced, run = self.forced(), self._grammar.new_tokens.runs.get(token, (token,))
+        whole = tuple(forced[: len(run)]) == run
+        self._forced = forced[len(run) :] or None if whole else None
         if self._forcing and self._forcing.try_consume_tokens([token]) != 1:
             self._forcing = None
         return self.matcher.consume_token(token)
