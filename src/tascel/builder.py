@@ -15,6 +15,7 @@ from tascel import bundle as bundles
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft.reader import Reader
+from tascel.engines.hf.load import tokenizer_of
 from tascel.errors import ModelError, RequestError, TascelError, TraceError
 from tascel.lessons import Kept, Lessons, Progress, Sampled
 from tascel.store.folder import refuse_foreign, write_folder
@@ -116,7 +117,7 @@ def build(
     """
     config, out = config or BuildConfig(), Path(out).resolve()
     refuse_foreign(out)
-    codec = Codec.from_pretrained(model)
+    codec = Codec.from_pretrained(tokenizer_of(model, adapter))
     if isinstance(traces, str | Path):
         traces = read_traces(traces)
     thinned, sample, counts = _read(traces, codec, config, progress)

@@ -203,9 +203,9 @@ def load(
         ModelError: the model or adapter cannot be loaded, or cannot check drafts.
         BundleError: the bundle is damaged or belongs to another tokenizer.
     """
-    from tascel.engines.hf.load import fingerprint, load_model
+    from tascel.engines.hf.load import fingerprint, load_model, tokenizer_of
 
-    codec = Codec.from_pretrained(model)
+    codec = Codec.from_pretrained(tokenizer_of(model, adapter))
     opened = Bundle.open(bundle, codec) if bundle is not None else None
     lm = load_model(model, adapter, dtype, device)
     weights = fingerprint(model, adapter)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file
 
 import tascel
@@ -69,8 +70,6 @@ def test_training_learns_and_leaves_an_adapter_that_loads(toy_folder: Path, tmp_
 
 
 def test_a_merged_model_is_the_base_with_its_adapter(toy_folder: Path, tmp_path: Path) -> None:
-    import transformers
-
     finetune(TRACES, toy_folder, tmp_path / "a", CONFIG)
     finetune(TRACES, toy_folder, tmp_path / "m", replace(CONFIG, adapter_only=False))
     with warnings.catch_warnings():
@@ -211,6 +210,86 @@ def test_a_full_disk_is_named_and_costs_no_checkpoint(
             finetune(TRACES, toy_folder, tmp_path / "b", CONFIG)
 
 
+@pytest.fixture(scope="module")
+def bases(toy: Any, tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Folders of toys: tied and not, without a spare row, and with a bias in the head."""
+    made = {
+        "tied": toy(tie_word_embeddings=True),
+        "untied": toy(),
+        "full": toy(vocab_size=len(tokenizer)),
+        "bias": toy("Phi", partial_rotary_factor=0.5),
+    }
+    folder = tmp_path_factory.mktemp("bases")
+    for name, model in made.items():
+        model.generation_config.eos_token_id = tokenizer.eos_token_id
+        model.save_pretrained(folder / name)
+        tokenizer.save_pretrained(folder / name)
+    return {name: folder / name for name in made}
+
+
+@pytest.mark.parametrize("init", ["mean", "directional", "head-first"])
+@pytest.mark.parametrize("kind", ["tied", "untied", "full"])
+def test_new_tokens_are_learned_and_loaded(
+    bases: dict[str, Path], tmp_path: Path, kind: str, init: str
+) -> None:
+    config = replace(CONFIG, new_tokens=3, init=init, steps=60, evaluate_every=60)
+    trained = finetune(TRACES + VALID, bases[kind], tmp_path / "a", config)
+    merged = replace(config, adapter_only=False)
+    finetune(TRACES + VALID, bases[kind], tmp_path / "m", merged)
+    assert trained.new_tokens == 3
+    assert trained.best is not None
+    assert trained.best.loss < 2
+    weights = load_file(tmp_path / "a" / "adapter_model.safetensors")
+    rows = {name: w for name, w in weights.items() if "token" in name}
+    assert {tuple(w.shape) for w in rows.values()} == {(3, 32)}
+    assert len(rows) == (1 if kind == "tied" and init != "directional" else 2)
+    assert len(weights) - len(rows) == 2 * 2 * 7
+    assert (tmp_path / "a" / "adapter_model.safetensors").stat().st_size < 30_000
+
+    adapted = tascel.load(None, model=bases[kind], adapter=tmp_path / "a")
+    runner = tascel.load(None, model=tmp_path / "m")
+    new = set(runner.codec.new_tokens.runs)
+    assert adapted.codec.fingerprint == runner.codec.fingerprint
+    answers = [(adapted.generate(t.messages), runner.generate(t.messages)) for t in TRACES[:8]]
+    assert all(one.tokens == other.tokens for one, other in answers)
+    assert any(new & set(one.tokens) for one, _ in answers)
+    ours, base = answers[0][0], Codec.from_pretrained(bases[kind])
+    prompt = runner.codec.prompt(TRACES[0].messages).tolist()
+    assert prompt == base.prompt(TRACES[0].messages).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        stock = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
+        words = transformers.AutoTokenizer.from_pretrained(tmp_path / "m")
+    theirs = stock.generate(torch.tensor([prompt]), max_new_tokens=20, do_sample=False)
+    assert theirs[0, len(prompt) :].tolist() == list(ours.tokens[:20])
+    text = words.decode(theirs[0, len(prompt) :], skip_special_tokens=True)
+    assert text == runner.codec.decode(ours.tokens[:20])
+    index = min(new) - 1  # rows of old ids are what they were
+    embedding = load_model(bases[kind]).get_input_embeddings().weight[:index]
+    assert torch.equal(stock.get_input_embeddings().weight[:index], embedding)
+
+
+def test_a_head_with_a_bias_learns_new_tokens_as_a_whole(
+    bases: dict[str, Path], tmp_path: Path
+) -> None:
+    config = replace(CONFIG, new_tokens=3)
+    with pytest.raises(ModelError, match=r"bias.*--method full"):
+        finetune(TRACES, bases["bias"], tmp_path / "a", config)
+    full = replace(config, method="full", adapter_only=False, learning_rate=0.002)
+    assert finetune(TRACES, bases["bias"], tmp_path / "m", full).new_tokens == 3
+    assert tascel.load(None, model=tmp_path / "m").generate("say in", max_tokens=4).tokens
+
+
+def test_fewer_frequent_ngrams_than_asked_for_are_said(toy_folder: Path, tmp_path: Path) -> None:
+    with pytest.warns(UserWarning, match="asked for"):
+        trained = finetune(TRACES, toy_folder, tmp_path / "a", replace(CONFIG, new_tokens=500))
+    assert 0 < trained.new_tokens < 500
+    words = [replace(t, answer={"role": "assistant", "content": "a"}) for t in TRACES]
+    with pytest.warns(UserWarning, match="nothing to gain"):
+        trained = finetune(words, toy_folder, tmp_path / "b", replace(CONFIG, new_tokens="auto"))
+    assert trained.new_tokens == 0
+
+
 def test_what_cannot_be_trained_is_named(
     toy_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,6 +304,8 @@ def test_what_cannot_be_trained_is_named(
     for method, words in (("qlora", "needs bitsandbytes"), ("lorra", "unknown method lorra")):
         with pytest.raises(ModelError, match=words):
             finetune(TRACES, toy_folder, tmp_path / "a", FinetuneConfig(method=method))  # type: ignore[arg-type]
+    with pytest.raises(ModelError, match="unknown init"):
+        finetune(TRACES, toy_folder, tmp_path / "a", FinetuneConfig(init="zero"))
     config = FinetuneConfig(method="full", adapter_only=True)
     with pytest.raises(ModelError, match="makes no adapter"):
         finetune(TRACES, toy_folder, tmp_path / "a", config)

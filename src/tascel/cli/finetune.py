@@ -15,6 +15,12 @@ def finetune(
     traces: options.Traces,
     model: options.Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="The result's folder.")],
+    new_tokens: Annotated[
+        str, typer.Option(help="Tokens to add for what the answers repeat: a number, or auto.")
+    ] = "0",
+    init: Annotated[
+        str, typer.Option(help="How their rows begin: mean, directional or head-first.")
+    ] = "mean",
     method: Annotated[str, typer.Option(help="lora, qlora (4-bit base) or full.")] = "lora",
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="Write the adapter, not a merged model.")
@@ -54,6 +60,8 @@ def finetune(
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     config = FinetuneConfig(
+        new_tokens=_count(new_tokens),
+        init=init,
         method=cast(Literal["lora", "qlora", "full"], method),
         rank=rank,
         alpha=2 * rank,
@@ -82,6 +90,8 @@ def finetune(
         err.print(str(bad), markup=False)
     if trained.too_long:
         err.print(f"left out {trained.too_long:,} longer than {config.max_length:,} tokens")
+    if trained.new_tokens:
+        err.print(f"{trained.new_tokens:,} new tokens")
     kept = f", kept {trained.best}" if trained.best else ""
     out.print(
         f"{output}: {trained.steps:,} steps over {trained.examples:,} traces in "
@@ -89,3 +99,11 @@ def finetune(
         f"{trained.loss:.4f}{kept}",
         soft_wrap=True,
     )
+
+
+def _count(text: str) -> int | Literal["auto"]:
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise typer.BadParameter("a number, or auto", param_hint="--new-tokens")
+    return int(text)

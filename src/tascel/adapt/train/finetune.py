@@ -8,11 +8,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from tascel.adapt.tokens.rows import INITS, add
 from tascel.adapt.train import checkpoints, saving
 from tascel.adapt.train import model as training
 from tascel.adapt.train.config import METHODS, Evaluation, FinetuneConfig, Progress, Trained
 from tascel.adapt.train.data import Example, examples, split
 from tascel.adapt.train.evaluation import Judge
+from tascel.adapt.train.tokens import extended
 from tascel.codec import Codec
 from tascel.errors import ModelError, TraceError
 from tascel.types import Trace
@@ -63,6 +65,8 @@ def finetune(
     codec = Codec.from_pretrained(model)
     progress("reading traces", 0, None)
     train, held = split(traces, config.valid, config.limit, config.seed)
+    if config.new_tokens:
+        codec = extended(codec, model, train, config, progress)
     rows, too_long = _examples(train, codec, config)
     judged, _ = examples(held, codec, config.max_length)
     judge = Judge(judged, codec, config.batch) if judged else None
@@ -71,8 +75,9 @@ def finetune(
     begun = checkpoints.begun(folder, settings, resume)
     with training.quiet():
         base = training.load_base(model, config)
+        add(base, codec.new_tokens, config.init)
         set_seed(config.seed)
-        tuned = training.learning(base, config)
+        tuned = training.learning(base, config, [*codec.new_tokens.runs])
         parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
         everyone.wait_for_everyone()  # all have looked for checkpoints
         if everyone.is_main_process:
@@ -91,6 +96,7 @@ def finetune(
         seconds=round(time.perf_counter() - started, 1),
         loss=round(sum(losses) / len(losses), 4),
         parameters=parameters,
+        new_tokens=len(codec.new_tokens),
         best=min(evaluations, key=lambda e: e.loss, default=None),
         evaluations=evaluations,
     )
@@ -116,6 +122,8 @@ def _examples(
 def _check(config: FinetuneConfig) -> None:
     if config.method not in METHODS:
         raise ModelError(f"unknown method {config.method}", f"Choose one of {', '.join(METHODS)}")
+    if config.init not in INITS:
+        raise ModelError(f"unknown init {config.init}", f"Choose one of {', '.join(INITS)}")
     if config.method == "full" and config.adapter_only:
         raise ModelError("full fine-tuning makes no adapter", "Leave out --adapter-only")
 

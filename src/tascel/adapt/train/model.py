@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Generator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,13 +117,15 @@ def answer_loss(model: Any, batch: dict[str, Any], reduction: str = "mean") -> t
 @contextmanager
 def bf16_flow(tuned: Any) -> Generator[None]:
     """An adapter's weights are float32 for the optimiser; everything that flows stays bfloat16."""
-    from peft import PeftModel
-    from peft.helpers import disable_input_dtype_casting
-
-    with ExitStack() as stack:
-        if isinstance(tuned, PeftModel):
-            stack.enter_context(disable_input_dtype_casting(tuned))
+    # PEFT's own `disable_input_dtype_casting` trips over layers that train single rows.
+    layers = [layer for layer in tuned.modules() if hasattr(layer, "cast_input_dtype_enabled")]
+    for layer in layers:
+        layer.cast_input_dtype_enabled = False
+    try:
         yield
+    finally:
+        for layer in layers:
+            layer.cast_input_dtype_enabled = True
 
 
 @contextmanager

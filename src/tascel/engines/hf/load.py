@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from tascel.codec import NEW_TOKENS
+from tascel.engines.hf.matrices import untie, widen
 from tascel.errors import ModelError
 
 if TYPE_CHECKING:
@@ -107,6 +109,16 @@ def fingerprint(model: str | Path, adapter: str | Path | None = None) -> str:
     return digest.hexdigest()
 
 
+def tokenizer_of(model: str | Path, adapter: str | Path | None) -> str | Path:
+    """Where the tokenizer lies that belongs to a model with an adapter: beside an adapter that
+    brings new tokens, else with the model."""
+    if adapter is not None:
+        config = Path(adapter).expanduser() / "tokenizer_config.json"
+        if config.is_file() and NEW_TOKENS in config.read_text(encoding="utf-8"):
+            return config.parent
+    return model
+
+
 def _named(name: str | Path) -> str:
     """A folder's path or a Hugging Face id; refuses a path where there is nothing."""
     path = Path(name).expanduser()
@@ -152,7 +164,9 @@ def _merge(model: Any, name: str, adapter: str) -> Any:
         raise _missing_extra("an adapter needs peft") from error
     remedy = f"Give a PEFT folder that was trained on {name}"
     try:
-        wrapped: Any = PeftModel(model, cast(Any, PeftConfig).from_pretrained(adapter))
+        config: Any = cast(Any, PeftConfig).from_pretrained(adapter)
+        _make_room(model, getattr(config, "trainable_token_indices", None))
+        wrapped: Any = PeftModel(model, config)
         report = wrapped.load_adapter(adapter, "default")
         merged = wrapped.merge_and_unload()
     except Exception as error:  # as above: torch, peft and safetensors each raise their own
@@ -165,6 +179,16 @@ def _merge(model: Any, name: str, adapter: str) -> Any:
             remedy,
         )
     return merged
+
+
+def _make_room(model: Any, learned: dict[str, list[int]] | list[int] | None) -> None:
+    """Make rows for ids that an adapter has rows for; a head of its own if it has rows of both."""
+    if not learned:
+        return
+    by_matrix = learned if isinstance(learned, dict) else {"": learned}
+    widen(model, 1 + max(max(ids) for ids in by_matrix.values()))
+    if len(by_matrix) > 1:
+        untie(model)
 
 
 @contextmanager
