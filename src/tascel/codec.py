@@ -20,6 +20,7 @@ from tokenizers import Tokenizer
 from tascel.detokenizer import Detokenizer
 from tascel.errors import ModelError, RequestError, TraceError
 from tascel.new_tokens import NewTokens
+from tascel.token_bytes import TokenBytes
 from tascel.types import Ids, Message, Trace
 
 #: Mixed scripts, digits, spaces and code: two tokenizers that agree here and in every vocabulary
@@ -263,9 +264,10 @@ def _fingerprint(tokenizer: Tokenizer, vocabulary: Mapping[str, int], new: NewTo
 def _new_tokens(hf: Any, backend: Tokenizer) -> NewTokens:
     """What a tokenizer's configuration says of new tokens, checked against its vocabulary."""
     new = NewTokens.from_json(hf.init_kwargs.get(NEW_TOKENS) or {})
+    bytes_of = TokenBytes(backend)
     for id_, run in new.runs.items():
-        pieces = [backend.id_to_token(base) for base in run]
-        if None in pieces or "".join(map(str, pieces)) != backend.id_to_token(id_):
+        said = [bytes_of(base) for base in run]
+        if b"" in said or b"".join(said) != bytes_of(id_):
             name = hf.name_or_path or type(hf).__name__
             raise ModelError(
                 f"new token {id_} of {name} is not what its tokenizer_config.json says",

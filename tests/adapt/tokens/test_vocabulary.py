@@ -126,7 +126,7 @@ def test_what_the_encoder_would_write_is_refused(make, lines, name):
     assert refused
     written = 0
     for run in refused[:40]:
-        entry = "".join(backend.id_to_token(id_) for id_ in run)
+        entry = "".join(backend.id_to_token(id_) for id_ in run)  # as a base piece is spelled
         text = base.decode(run)
         id_ = max(base.get_vocab().values()) + 1
         written += id_ in forced(base, entry).encode(text, add_special_tokens=False).ids

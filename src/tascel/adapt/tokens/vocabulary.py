@@ -1,8 +1,9 @@
 """A tokenizer's vocabulary, and how entries are added that are decoded but never encoded.
 
 An entry without a merge is out of reach for an encoder that builds up from characters (BPE). One
-that looks whole pieces up (BPE that ignores merges, Unigram) never meets an entry that every text
-cuts in two before. So prompts keep their ids, and the tokenizer stays one that every library reads.
+that looks pieces up (BPE that ignores merges, Unigram) never meets an entry that holds a border at
+which every text is cut before. So prompts keep their ids, and the tokenizer stays one that every
+library reads.
 """
 
 from __future__ import annotations
@@ -55,7 +56,6 @@ class Vocabulary:
         spec = json.loads(self._backend.to_str())
         self.family = _family(spec, name)
         self._unigram = self.family == "Unigram"
-        self._metaspace = spec["decoder"]["type"] == "Metaspace"
         self._whole = self._unigram or bool(spec["model"].get("ignore_merges"))
         self._ids: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         self._pieces = {id_: piece for piece, id_ in self._ids.items()}
@@ -75,7 +75,7 @@ class Vocabulary:
         if not self._spelled and any(_BYTE.fullmatch(self._pieces[id_]) for id_ in run):
             return "part of a character"
         entry = self._entry(run)
-        if entry in self._ids:
+        if entry in self._ids or "".join(self._pieces[id_] for id_ in run) in self._ids:
             return "in the vocabulary already"
         if self._whole and self._met(entry, self._text(run)):
             return "the encoder would write it"
@@ -104,7 +104,7 @@ class Vocabulary:
             _edit(Path(folder, "tokenizer_config.json"), lambda config: _note(config, new))
             # It knows nothing of the entries, and some converters would rather read it.
             Path(folder, "tokenizer.model").unlink(missing_ok=True)
-            extended = self._loader().from_pretrained(folder)
+            extended = self._kind.from_pretrained(folder)
         extended.name_or_path = self._tokenizer.name_or_path
         read: Tokenizer = extended.backend_tokenizer
         same = read.get_vocab(with_added_tokens=True) == self._ids | ids
@@ -118,39 +118,40 @@ class Vocabulary:
         return extended, new
 
     def _entry(self, run: Sequence[int]) -> str:
-        return "".join(self._pieces[id_] for id_ in run)
+        """How the vocabulary spells a run.
+
+        SentencePiece's encoders know spaces only as ▁. Decoders take both, and drop ▁ from an
+        answer's first token: so behind the first piece spaces are spaces.
+        """
+        first, *rest = (self._pieces[id_] for id_ in run)
+        behind = "".join(rest)
+        return first + (behind if self._spelled else behind.replace("▁", " "))
 
     def _text(self, run: Sequence[int]) -> str:
         return b"".join(map(self._bytes, run)).decode(errors="replace")
 
     def _met(self, entry: str, text: str) -> bool:
         """Whether the encoder may look the entry up: as a whole piece, for Unigram in one."""
-        cut: Any = self._backend.pre_tokenizer
-        if cut is None:
-            return True
         pieces = {
             piece
             for before in _AROUND
             for after in _AROUND
-            for inner in {entry if not self._spelled else text, text}
-            for piece, _ in cut.pre_tokenize_str(before + inner + after)
+            for piece in self._cut(before + text + after)
         }
         return any(entry in piece for piece in pieces) if self._unigram else entry in pieces
 
-    def _loader(self) -> Any:
-        """The class that reads the extended tokenizer."""
-        if not self._metaspace:
-            return self._kind
-        # Classes of one model put their own decoder in the place of the file's.
-        from transformers import PreTrainedTokenizerFast
-
-        return PreTrainedTokenizerFast
+    def _cut(self, text: str) -> list[str]:
+        """The pieces that the encoder reads a text in."""
+        normalizer: Any = self._backend.normalizer
+        cutter: Any = self._backend.pre_tokenizer
+        texts = {text, normalizer.normalize_str(text) if normalizer else text}
+        if cutter is None:
+            return [*texts]
+        return [piece for each in texts for piece, _ in cutter.pre_tokenize_str(each)]
 
     def _add(self, spec: dict[str, Any], ids: Mapping[str, int]) -> None:
         """Write entries into a tokenizer.json, behind the special tokens that it does not have."""
         vocabulary: Any = spec["model"]["vocab"]
-        if self._metaspace:
-            spec["decoder"] = _spaces(spec["decoder"])
         if not self._unigram:
             for added in spec["added_tokens"]:
                 self._pin(vocabulary, added["content"], added["id"])
@@ -195,15 +196,6 @@ def _family(spec: Mapping[str, Any], name: str) -> str:
         "SentencePiece BPE and Unigram are known",
         _OTHER,
     )
-
-
-def _spaces(metaspace: Mapping[str, Any]) -> dict[str, Any]:
-    """A decoder like this one that keeps the spaces inside an answer's first token."""
-    found, space = {"String": metaspace["replacement"]}, " "
-    steps: list[dict[str, Any]] = [{"type": "Replace", "pattern": found, "content": space}]
-    if metaspace.get("prepend_scheme") != "never":
-        steps += [{"type": "Fuse"}, {"type": "Strip", "content": space, "start": 1, "stop": 0}]
-    return {"type": "Sequence", "decoders": steps}
 
 
 def _note(config: dict[str, Any], new: NewTokens) -> None:
