@@ -8,6 +8,7 @@ import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -309,6 +310,10 @@ def test_what_cannot_be_trained_is_named(
     config = FinetuneConfig(method="full", adapter_only=True)
     with pytest.raises(ModelError, match="makes no adapter"):
         finetune(TRACES, toy_folder, tmp_path / "a", config)
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: False)
+    with pytest.raises(ModelError, match="needs an accelerator"):
+        finetune(TRACES, toy_folder, tmp_path / "a", FinetuneConfig(method="qlora"))
     assert not (tmp_path / "a").exists()
     with pytest.raises(ModelError, match="holds a model"):
         finetune(TRACES, toy_folder, toy_folder, CONFIG)

@@ -21,7 +21,8 @@ def load_base(model: str | Path, config: FinetuneConfig) -> Any:
     """The model as it will be trained: float32 where all of it learns, else bfloat16 or NF4.
 
     Raises:
-        ModelError: it cannot be loaded, or 4-bit weights are asked for without bitsandbytes.
+        ModelError: it cannot be loaded, or is to be held in 4 bits without bitsandbytes or an
+            accelerator.
     """
     if config.method == "full":
         return load_model(model, dtype="float32")
@@ -36,6 +37,9 @@ def load_base(model: str | Path, config: FinetuneConfig) -> Any:
     import torch
     from transformers import BitsAndBytesConfig
 
+    if not torch.accelerator.is_available():
+        # In 0.50 a CPU's weights are packed at the first evaluation, and gradients end there.
+        raise ModelError("4-bit training needs an accelerator", "Use --method lora")
     four_bits = BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",

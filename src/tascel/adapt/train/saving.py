@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
@@ -22,6 +23,7 @@ _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 #: Files of a former result that would be taken for this one's.
 _STALE = ("model*.safetensors", "model.safetensors.index.json")
 _FACTS = "training.json"
+_FRESH = ".writing"
 
 
 def refuse_mixture(out: Path, adapter: bool) -> None:
@@ -87,8 +89,10 @@ def public_name(model: str | Path) -> str:
 
 
 def _put(out: Path, fill: Callable[[Path], None]) -> None:
-    with tempfile.TemporaryDirectory(dir=out, prefix=".tascel-") as folder:
-        fresh = Path(folder)
+    fresh = out / _FRESH
+    shutil.rmtree(fresh, ignore_errors=True)  # of a process that was killed here
+    fresh.mkdir()
+    try:
         fill(fresh)
         names = sorted((p.name for p in fresh.iterdir()), key=lambda name: name == _FACTS)
         for stale in (path for pattern in _STALE for path in out.glob(pattern)):
@@ -96,6 +100,8 @@ def _put(out: Path, fill: Callable[[Path], None]) -> None:
                 stale.unlink()
         for file in names:
             os.replace(fresh / file, out / file)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def _save_adapter(tuned: Any, name: str, folder: Path) -> None:
