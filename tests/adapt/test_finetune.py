@@ -265,9 +265,24 @@ def test_new_tokens_are_learned_and_loaded(
     assert theirs[0, len(prompt) :].tolist() == list(ours.tokens[:20])
     text = words.decode(theirs[0, len(prompt) :], skip_special_tokens=True)
     assert text == runner.codec.decode(ours.tokens[:20])
-    index = min(new) - 1  # rows of old ids are what they were
+    index = min(new)  # rows of old ids are what they were
     embedding = load_model(bases[kind]).get_input_embeddings().weight[:index]
     assert torch.equal(stock.get_input_embeddings().weight[:index], embedding)
+
+
+def test_a_model_that_has_new_tokens_can_learn_on(bases: dict[str, Path], tmp_path: Path) -> None:
+    config = replace(CONFIG, new_tokens=3, adapter_only=False)
+    finetune(TRACES, bases["tied"], tmp_path / "m", config)
+    again = finetune(TRACES, tmp_path / "m", tmp_path / "again", replace(config, new_tokens=0))
+    assert again.new_tokens == 0
+    one, other = (Codec.from_pretrained(tmp_path / name) for name in ("m", "again"))
+    assert one.fingerprint == other.fingerprint
+    before, after = (
+        load_model(tmp_path / name).get_input_embeddings().weight for name in ("m", "again")
+    )
+    assert torch.equal(before, after)
+    with pytest.raises(ModelError, match="has new tokens already"):
+        finetune(TRACES, tmp_path / "m", tmp_path / "a", config)
 
 
 def test_a_head_with_a_bias_learns_new_tokens_as_a_whole(

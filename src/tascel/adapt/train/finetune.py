@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tascel.adapt.tokens.rows import INITS, add
@@ -17,6 +17,7 @@ from tascel.adapt.train.evaluation import Judge
 from tascel.adapt.train.tokens import extended
 from tascel.codec import Codec
 from tascel.errors import ModelError, TraceError
+from tascel.new_tokens import NewTokens
 from tascel.types import Trace
 
 _CHECKPOINTS = "checkpoints"
@@ -62,61 +63,77 @@ def finetune(
     everyone = PartialState(cpu=not torch.accelerator.is_available())
     if not everyone.is_main_process:
         progress, on_evaluation = _nothing, _nothing
-    codec = Codec.from_pretrained(model)
-    progress("reading traces", 0, None)
-    train, held = split(traces, config.valid, config.limit, config.seed)
-    if config.new_tokens:
-        codec = extended(codec, model, train, config, progress)
-    rows, too_long = _examples(train, codec, config)
-    judged, _ = examples(held, codec, config.max_length)
-    judge = Judge(judged, codec, config.batch) if judged else None
+    read = _read(traces, model, config, progress)
     folder = out / _CHECKPOINTS
-    settings = {**asdict(config), "examples": len(rows), "held_out": len(judged)}
+    settings = {
+        **asdict(config),
+        "model": saving.public_name(model),
+        "tokenizer": read.codec.fingerprint,
+        "examples": len(read.rows),
+        "held_out": len(read.held_out),
+    }
     begun = checkpoints.begun(folder, settings, resume)
     with training.quiet():
         base = training.load_base(model, config)
-        add(base, codec.new_tokens, config.init)
+        add(base, read.new_tokens, config.init)
         set_seed(config.seed)
-        tuned = training.learning(base, config, [*codec.new_tokens.runs])
+        tuned = training.learning(base, config, [*read.new_tokens.runs])
         parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
         everyone.wait_for_everyone()  # all have looked for checkpoints
         if everyone.is_main_process:
             checkpoints.prepare(folder, settings, parameters)
+        judge = Judge(read.held_out, read.codec, config.batch) if read.held_out else None
         trainer = AnswerTrainer(
-            tuned, rows, judge, folder, config, codec.end_id, progress, on_evaluation
+            tuned, read.rows, judge, folder, config, read.codec.end_id, progress, on_evaluation
         )
         with training.bf16_flow(tuned):
             trainer.run(begun)
     losses = [e["loss"] for e in trainer.state.log_history if "loss" in e][-_LAST:]
-    evaluations = trainer.evaluations
     trained = Trained(
-        examples=len(rows),
-        too_long=too_long,
+        examples=len(read.rows),
+        too_long=read.too_long,
         steps=trainer.state.global_step,
         seconds=round(time.perf_counter() - started, 1),
         loss=round(sum(losses) / len(losses), 4),
         parameters=parameters,
-        new_tokens=len(codec.new_tokens),
-        best=min(evaluations, key=lambda e: e.loss, default=None),
-        evaluations=evaluations,
+        new_tokens=len(read.new_tokens),
+        best=min(trainer.evaluations, key=lambda e: e.loss, default=None),
+        evaluations=trainer.evaluations,
     )
     if everyone.is_main_process:
-        saving.save(tuned, model, codec, out, config, trained)
+        saving.save(tuned, model, read.codec, out, config, trained)
         shutil.rmtree(folder)
     everyone.wait_for_everyone()
     return trained
 
 
-def _examples(
-    traces: Sequence[Trace], codec: Codec, config: FinetuneConfig
-) -> tuple[list[Example], int]:
-    rows, too_long = examples(traces, codec, config.max_length)
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """What there is to learn. `new_tokens` are those that the model does not have yet."""
+
+    codec: Codec
+    new_tokens: NewTokens
+    rows: list[Example]
+    too_long: int
+    held_out: list[Example]
+
+
+def _read(
+    traces: Iterable[Trace], model: str | Path, config: FinetuneConfig, progress: Progress
+) -> _Read:
+    codec, new_tokens = Codec.from_pretrained(model), NewTokens()
+    progress("reading traces", 0, None)
+    train, held = split(traces, config.valid, config.limit, config.seed)
+    if config.new_tokens and train:
+        codec = extended(codec, model, train, config, progress)
+        new_tokens = codec.new_tokens
+    rows, too_long = examples(train, codec, config.max_length)
     if not rows:
         raise TraceError(
             f"no trace to learn from ({too_long} were longer than {config.max_length} tokens)",
             "Give traces with an `output` or an assistant turn, or raise the maximum length",
         )
-    return rows, too_long
+    return _Read(codec, new_tokens, rows, too_long, examples(held, codec, config.max_length)[0])
 
 
 def _check(config: FinetuneConfig) -> None:
