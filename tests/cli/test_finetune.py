@@ -32,6 +32,26 @@ def test_finetune_learns_the_training_split_only(toy_folder: Path, tmp_path: Pat
     assert (settings["rank"], settings["alpha"], settings["steps"]) == (2, 4, 2)
 
 
+def test_new_tokens_are_a_number_or_auto(toy_folder: Path, tmp_path: Path) -> None:
+    lines = [{"prompt": f"light {i}", "output": f"switch {i % 3}"} for i in range(120)]
+    traces = tmp_path / "traces.jsonl"
+    traces.write_text("\n".join(map(json.dumps, lines)))
+    output = tmp_path / "model"
+    arguments = ["finetune", str(traces), "--model", str(toy_folder), "-o", str(output)]
+    arguments += ["--steps", "4", "--evaluate-every", "2", "--batch", "4"]
+    refused = CliRunner().invoke(app, [*arguments, "--new-tokens", "some"])
+    assert refused.exit_code == 2
+    assert "a number, or auto" in refused.output
+    ran = CliRunner().invoke(app, [*arguments, "--new-tokens", "3"])
+    assert ran.exit_code == 0, ran.output
+    assert "3 new tokens" in ran.stderr
+    assert ran.stderr.count("loss") == 2
+    assert "kept step" in ran.stdout
+    facts = json.loads((output / "training.json").read_text())
+    assert (facts["new_tokens"], facts["settings"]["new_tokens"]) == (3, 3)
+    assert facts["examples"] < 120  # some are held out
+
+
 def test_assets_prints_the_path_alone_on_standard_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

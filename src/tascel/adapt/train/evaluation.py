@@ -19,7 +19,7 @@ from tascel.errors import RequestError
 from tascel.types import Request
 
 #: Answers written at each evaluation: enough to see it learn, and a small part of the time.
-_TRIED = 64
+_TRIED = 32
 #: An answer may be so many tokens longer than the one that is known before it is given up.
 _SLACK = 8
 _ROWS = 16
