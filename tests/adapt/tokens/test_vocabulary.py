@@ -60,7 +60,7 @@ def test_prompts_keep_their_ids(family, lines, tmp_path):
     vocabulary = Vocabulary(base)
     assert vocabulary.family == named
     texts = lines(1000, 2)
-    runs = runs_of(base.backend_tokenizer, texts, 1500)
+    runs = runs_of(base.backend_tokenizer, texts, 2000)
     taken = [run for run in runs if vocabulary.refuse(run) is None]
     assert len(taken) > 300
     extended, new = vocabulary.extend(taken)
@@ -143,6 +143,10 @@ def test_reasons_to_refuse(make):
     assert vocabulary.refuse([*light, base.eos_token_id]) == "a special token inside"
     assert vocabulary.refuse([*light, 0]) == "a special token inside"  # unknown
     assert vocabulary.refuse([*light, 3 + 0xE4]) == "part of a character"
+    letter = base.convert_tokens_to_ids("x")
+    assert vocabulary.refuse([*light, letter]) == "llama.cpp's encoder would write it"
+    spaced = base.backend_tokenizer.encode("light  to", add_special_tokens=False).ids
+    assert vocabulary.refuse(spaced) is None
     assert vocabulary.refuse([*light, 10**6]) == "an id that the vocabulary lacks"
     merge = json.loads(base.backend_tokenizer.to_str())["model"]["merges"][0]
     pair = [base.convert_tokens_to_ids(piece) for piece in merge]
@@ -238,3 +242,18 @@ def test_the_fingerprint_covers_the_runs(make):
         )
     }
     assert len(prints) == 3
+
+
+@pytest.mark.real
+def test_prompts_of_a_real_model_keep_their_ids(lines):
+    from tascel.assets import smollm2
+
+    base = AutoTokenizer.from_pretrained(smollm2())
+    texts = lines(2000, 5)
+    vocabulary = Vocabulary(base)
+    runs = runs_of(base.backend_tokenizer, texts, 2000)
+    extended, new = vocabulary.extend([run for run in runs if vocabulary.refuse(run) is None])
+    assert len(new) > 1000
+    probes = texts_about([base.decode(run) for run in new.runs.values()], texts, MANY)
+    before = ids_of(base.backend_tokenizer, probes)
+    assert ids_of(extended.backend_tokenizer, probes) == before

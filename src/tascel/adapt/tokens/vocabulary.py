@@ -56,6 +56,8 @@ class Vocabulary:
         spec = json.loads(self._backend.to_str())
         self.family = _family(spec, name)
         self._unigram = self.family == "Unigram"
+        # Without a file of merges llama.cpp joins whatever two pieces make an entry.
+        self._pairs = self.family.startswith("SentencePiece")
         self._whole = self._unigram or bool(spec["model"].get("ignore_merges"))
         self._ids: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
         self._pieces = {id_: piece for piece, id_ in self._ids.items()}
@@ -77,6 +79,8 @@ class Vocabulary:
         entry = self._entry(run)
         if entry in self._ids or "".join(self._pieces[id_] for id_ in run) in self._ids:
             return "in the vocabulary already"
+        if self._pairs and " " not in entry:
+            return "llama.cpp's encoder would write it"
         if self._whole and self._met(entry, self._text(run)):
             return "the encoder would write it"
         return None
