@@ -21,9 +21,9 @@ demo: install
 test: install
 	$(BIN)/python -m pytest -m 'not peers'
 
-# Tests against the real arctic-inference, which is compiled here: about two minutes.
+# Tests against the real arctic-inference, which is compiled here (about two minutes), and llama.cpp.
 test-peers: install
-	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0
+	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0 xllamacpp==2026.10.11549
 	$(BIN)/python -m pytest -m peers
 
 lint: install
