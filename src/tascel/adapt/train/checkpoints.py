@@ -80,6 +80,12 @@ def keep_only(folder: Path, steps: Collection[int]) -> None:
             shutil.rmtree(checkpoint)
 
 
+def remove(folder: Path) -> None:
+    """Remove all of it: the result is written."""
+    keep_only(folder, ())
+    shutil.rmtree(folder)
+
+
 def at(folder: Path, step: int) -> Path:
     """A checkpoint's folder, as transformers' Trainer names it."""
     return folder / f"checkpoint-{step}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
@@ -102,7 +101,7 @@ def finetune(
     )
     if everyone.is_main_process:
         saving.save(tuned, model, read.codec, out, config, trained)
-        shutil.rmtree(folder)
+        checkpoints.remove(folder)
     everyone.wait_for_everyone()
     return trained
 

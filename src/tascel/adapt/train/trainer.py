@@ -153,8 +153,8 @@ class AnswerTrainer(Trainer):
                 checkpoints.complete(checkpoint, self.control.should_training_stop)
         except (OSError, RuntimeError, SafetensorError) as error:
             raise ModelError(
-                f"{checkpoint} cannot be written ({' '.join(str(error).split())[:200]}); the one "
-                "before it is whole",
+                f"{checkpoint} cannot be written ({' '.join(str(error).split())[:200]}); those "
+                "before it are whole",
                 "Free some disk space and go on with --resume",
             ) from error
         if self.args.should_save:
