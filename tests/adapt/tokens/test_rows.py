@@ -131,6 +131,10 @@ def test_what_cannot_be_is_refused(toy):
         rows.add(model, NEW, "median")
     with pytest.raises(ModelError, match="beyond the model's 272 rows"):
         rows.add(model, NewTokens({300: (1, 280)}), "mean")
+    model.config.vocab_size_per_layer_input = 272
+    with pytest.raises(ModelError, match="looks ids up in every layer"):
+        rows.add(model, NEW, "mean")
+    del model.config.vocab_size_per_layer_input
     model.set_output_embeddings(None)
     with pytest.raises(ModelError, match="no head"):
         rows.add(model, NEW, "mean")

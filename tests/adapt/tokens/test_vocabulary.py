@@ -257,3 +257,33 @@ def test_prompts_of_a_real_model_keep_their_ids(lines):
     probes = texts_about([base.decode(run) for run in new.runs.values()], texts, MANY)
     before = ids_of(base.backend_tokenizer, probes)
     assert ids_of(extended.backend_tokenizer, probes) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("Qwen2", "Qwen2Tokenizer"),
+        ("SmolLM", "GPT2Tokenizer"),
+        ("Llama 2", "LlamaTokenizer"),
+        ("Gemma", "GemmaTokenizer"),
+    ],
+)
+def test_classes_that_put_themselves_together_keep_the_entries(make, lines, tmp_path, name, kind):
+    make(name).save_pretrained(tmp_path / "base")
+    file = tmp_path / "base" / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": kind}))
+    (tmp_path / "base" / "tokenizer.model").write_bytes(b"no entry is in here")
+    base = AutoTokenizer.from_pretrained(tmp_path / "base")
+    assert type(base).__name__ == kind
+    vocabulary, texts = Vocabulary(base), lines(200, 7)
+    runs = runs_of(base.backend_tokenizer, texts, 500)
+    extended, new = vocabulary.extend([run for run in runs if vocabulary.refuse(run) is None])
+    extended.save_pretrained(tmp_path / "extended")
+    assert not (tmp_path / "extended" / "tokenizer.model").exists()
+    before, after = (Codec.from_pretrained(tmp_path / at) for at in ("base", "extended"))
+    assert after.new_tokens == new
+    for text in texts:
+        np.testing.assert_array_equal(after.prompt(text), before.prompt(text))
+        assert after.decode(after.output(text).tolist()) == before.decode(
+            before.output(text).tolist()
+        )
