@@ -78,6 +78,7 @@ def test_a_merged_model_is_the_base_with_its_adapter(toy_folder: Path, tmp_path:
         stock = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "m")
     merged, adapted = stock.state_dict(), load_model(toy_folder, tmp_path / "a").state_dict()
     assert all(torch.equal(merged[name], adapted[name]) for name in merged | adapted)
+    assert len({file.stat().st_mode for file in (tmp_path / "m").iterdir()}) == 1
     runner = tascel.load(None, model=tmp_path / "m")
     ours = runner.generate("say in", max_tokens=20)
     prompt = torch.tensor([runner.codec.prompt("say in").tolist()])

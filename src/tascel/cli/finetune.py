@@ -15,9 +15,7 @@ def finetune(
     traces: options.Traces,
     model: options.Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="The result's folder.")],
-    new_tokens: Annotated[
-        str, typer.Option(help="Tokens to add for what the answers repeat: a number, or auto.")
-    ] = "0",
+    new_tokens: options.NewTokens = "0",
     init: Annotated[
         str, typer.Option(help="How their rows begin: mean, directional or head-first.")
     ] = "mean",
@@ -60,7 +58,7 @@ def finetune(
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     config = FinetuneConfig(
-        new_tokens=_count(new_tokens),
+        new_tokens=new_tokens,
         init=init,
         method=cast(Literal["lora", "qlora", "full"], method),
         rank=rank,
@@ -99,11 +97,3 @@ def finetune(
         f"{trained.loss:.4f}{kept}",
         soft_wrap=True,
     )
-
-
-def _count(text: str) -> int | Literal["auto"]:
-    if text == "auto":
-        return "auto"
-    if not text.isdecimal():
-        raise typer.BadParameter("a number, or auto", param_hint="--new-tokens")
-    return int(text)

@@ -24,9 +24,7 @@ _SHOWN, _REFUSED = 20, 10
 def mine(
     traces: options.Traces,
     model: options.Model,
-    new_tokens: Annotated[
-        str, typer.Option("--new-tokens", help="How many, or auto: as many as pay.")
-    ] = "auto",
+    new_tokens: options.NewTokens = "auto",
     n_max: Annotated[int, typer.Option(help="Tokens merged at once, new ones among them.")] = 4,
     longest: Annotated[int, typer.Option(help="Base tokens of a new token at most.")] = 32,
     words: Annotated[
@@ -52,7 +50,7 @@ def mine(
     from tascel.codec import Codec
     from tascel.traces.read import BadLines, read_traces
 
-    size = how_many(new_tokens)
+    size: int | None = None if new_tokens == "auto" else new_tokens
     config = MiningConfig(
         n_max=n_max, longest=longest, cross_words=not words, collision=collision, alpha=alpha
     )
@@ -81,19 +79,6 @@ def _vocabulary(model: str) -> Vocabulary:
 
     auto: Any = AutoTokenizer
     return Vocabulary(auto.from_pretrained(model))
-
-
-def how_many(new_tokens: str) -> int | None:
-    """A number of new tokens as typed, None for `auto`.
-
-    Raises:
-        BadParameter: it is neither.
-    """
-    if new_tokens == "auto":
-        return None
-    if not new_tokens.isdecimal():
-        raise typer.BadParameter(f"{new_tokens!r} is neither a number nor auto")
-    return int(new_tokens)
 
 
 def _show(choice: Choice, codec: Codec) -> None:

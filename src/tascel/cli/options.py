@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+
+def _count(text: str) -> int | str:
+    if text == "auto":
+        return text
+    if not text.isdecimal():
+        raise typer.BadParameter(f"{text!r} is neither a number nor auto")
+    return int(text)
+
 
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 Prompts = Annotated[
@@ -38,6 +47,15 @@ CacheTokens = Annotated[
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]
 Split = Annotated[str, typer.Option(help="Use prompts of this split, and those that name none.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
+NewTokens = Annotated[
+    Any,
+    typer.Option(
+        "--new-tokens",
+        metavar="K|auto",
+        parser=_count,
+        help="Tokens to add for what the answers repeat: so many, or as many as pay.",
+    ),
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")

@@ -99,6 +99,8 @@ def _put(out: Path, fill: Callable[[Path], None]) -> None:
             if stale.name not in names:
                 stale.unlink()
         for file in names:
+            # Some writers leave their files to the owner alone, whatever the umask says.
+            shutil.copymode(fresh / _FACTS, fresh / file)
             os.replace(fresh / file, out / file)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
