@@ -333,3 +333,23 @@ def test_what_cannot_be_trained_is_named(
     assert not (tmp_path / "a").exists()
     with pytest.raises(ModelError, match="holds a model"):
         finetune(TRACES, toy_folder, toy_folder, CONFIG)
+
+
+def test_new_rows_learn_at_their_own_rate(toy_folder: Path, tmp_path: Path) -> None:
+    """The adapter of a training whose rows stand still holds them as they began."""
+    still = replace(CONFIG, new_tokens=2, row_rate=0.0)
+    finetune(TRACES, toy_folder, tmp_path / "still", still)
+    finetune(TRACES, toy_folder, tmp_path / "moved", replace(still, row_rate=5.0))
+    rows = {
+        name: next(
+            weight
+            for key, weight in load_file(tmp_path / name / "adapter_model.safetensors").items()
+            if "embed" in key
+        )
+        for name in ("still", "moved")
+    }
+    codec = Codec.from_pretrained(tmp_path / "still")
+    base = load_model(toy_folder, dtype="bfloat16").get_input_embeddings().weight
+    for row, run in zip(rows["still"], codec.new_tokens.runs.values(), strict=True):
+        assert torch.equal(row, base[list(run)].float().mean(0).bfloat16())
+    assert not torch.equal(rows["still"], rows["moved"])

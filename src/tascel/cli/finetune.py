@@ -19,6 +19,9 @@ def finetune(
     init: Annotated[
         str, typer.Option(help="How their rows begin: mean, directional or head-first.")
     ] = "mean",
+    row_rate: Annotated[
+        float, typer.Option(min=0.0, help="How many times faster than the adapter they learn.")
+    ] = 5.0,
     method: Annotated[str, typer.Option(help="lora, qlora (4-bit base) or full.")] = "lora",
     adapter_only: Annotated[
         bool, typer.Option("--adapter-only", help="Write the adapter, not a merged model.")
@@ -60,6 +63,7 @@ def finetune(
     config = FinetuneConfig(
         new_tokens=new_tokens,
         init=init,
+        row_rate=row_rate,
         method=cast(Literal["lora", "qlora", "full"], method),
         rank=rank,
         alpha=2 * rank,

@@ -28,6 +28,8 @@ class FinetuneConfig:
         evaluate_every: steps between checkpoints; each is evaluated.
         new_tokens: how many to add to the vocabulary, or "auto".
         init: how the rows of new tokens begin, see `tascel.adapt.tokens.rows`.
+        row_rate: how many times faster than the adapter these rows learn: each is trained by the
+            few answers that hold it.
         adapter_only: write the adapter instead of a merged model.
     """
 
@@ -46,20 +48,31 @@ class FinetuneConfig:
     evaluate_every: int = 100
     new_tokens: int | Literal["auto"] = 0
     init: str = "mean"
+    row_rate: float = 5.0
     adapter_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """A checkpoint on held-out traces: nats a token, and answers written exactly of those tried."""
+    """A checkpoint on held-out traces.
+
+    Attributes:
+        loss: nats a token.
+        nats: an answer; so trainings with different tokens compare.
+        exact: answers written exactly, of those `tried`.
+    """
 
     step: int
     loss: float
+    nats: float
     exact: int
     tried: int
 
     def __str__(self) -> str:
-        return f"step {self.step:,}: loss {self.loss:.4f}, exact {self.exact} of {self.tried}"
+        return (
+            f"step {self.step:,}: loss {self.loss:.4f} a token, {self.nats:.2f} an answer, exact "
+            f"{self.exact} of {self.tried}"
+        )
 
 
 @dataclass(frozen=True, slots=True)

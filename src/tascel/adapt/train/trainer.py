@@ -24,6 +24,8 @@ from tascel.adapt.train.model import answer_loss
 from tascel.errors import ModelError
 
 _WEIGHTS = "learned.safetensors"
+#: In the names of PEFT's parameters that are single rows of a matrix.
+_ROWS = "trainable_tokens_delta"
 
 
 class AnswerTrainer(Trainer):
@@ -81,10 +83,28 @@ class AnswerTrainer(Trainer):
     def evaluations(self) -> tuple[Evaluation, ...]:
         """All so far, those before an interruption included."""
         return tuple(
-            Evaluation(int(e["step"]), e["eval_loss"], int(e["eval_exact"]), int(e["eval_tried"]))
+            Evaluation(
+                int(e["step"]),
+                e["eval_loss"],
+                e["eval_nats"],
+                int(e["eval_exact"]),
+                int(e["eval_tried"]),
+            )
             for e in self.state.log_history
             if "eval_loss" in e
         )
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
+        """As the Trainer's, but single rows of a matrix learn at a rate of their own."""
+        if self.optimizer is None:
+            kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
+            learned = self._learned()
+            rows = [p for name, p in learned if _ROWS in name]
+            others = [p for name, p in learned if _ROWS not in name]
+            rate = self._config.learning_rate * self._config.row_rate
+            groups = [{"params": others}, {"params": rows, "lr": rate}]
+            self.optimizer = kind([group for group in groups if group["params"]], **settings)
+        return self.optimizer
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
         """Of the answers."""
@@ -98,7 +118,12 @@ class AnswerTrainer(Trainer):
         device = self.accelerator.device
         sums: Any = self.accelerator.reduce(torch.tensor(share, device=device), "sum")
         nats, tokens, exact, tried = sums.tolist()
-        metrics = {"eval_loss": nats / tokens, "eval_exact": exact, "eval_tried": tried}
+        metrics = {
+            "eval_loss": nats / tokens,
+            "eval_nats": nats / len(self._judge.rows),
+            "eval_exact": exact,
+            "eval_tried": tried,
+        }
         self.log(metrics)
         self._on_evaluation(self.evaluations[-1])
         self.control = self.callback_handler.on_evaluate(
