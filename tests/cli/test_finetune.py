@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from tascel import assets
 from tascel.cli import app
+from tascel.codec import Codec
 from tascel.demo import household
 
 
@@ -41,7 +42,7 @@ def test_new_tokens_are_a_number_or_auto(toy_folder: Path, tmp_path: Path) -> No
     arguments += ["--steps", "4", "--evaluate-every", "2", "--batch", "4"]
     refused = CliRunner().invoke(app, [*arguments, "--new-tokens", "some"])
     assert refused.exit_code == 2
-    assert "a number, or auto" in refused.output
+    assert "neither a number nor auto" in refused.output
     ran = CliRunner().invoke(app, [*arguments, "--new-tokens", "3"])
     assert ran.exit_code == 0, ran.output
     assert "3 new tokens" in ran.stderr
@@ -50,6 +51,33 @@ def test_new_tokens_are_a_number_or_auto(toy_folder: Path, tmp_path: Path) -> No
     facts = json.loads((output / "training.json").read_text())
     assert (facts["new_tokens"], facts["settings"]["new_tokens"]) == (3, 3)
     assert facts["examples"] < 120  # some are held out
+
+
+def test_what_was_mined_is_trained(toy_folder: Path, tmp_path: Path) -> None:
+    traces, mined = tmp_path / "traces.jsonl", tmp_path / "mined.json"
+    lines = [{"prompt": f"light {i}", "output": f"switch {i % 3}"} for i in range(120)]
+    traces.write_text("\n".join(map(json.dumps, lines)))
+    asked = [str(traces), "--model", str(toy_folder)]
+    options = ["--new-tokens", "5", "--longest", "4", "--json", str(mined)]
+    assert CliRunner().invoke(app, ["mine", *asked, *options]).exit_code == 0
+    output = tmp_path / "model"
+    arguments = ["finetune", *asked, "-o", str(output), "--steps", "1", "--batch", "4"]
+    ran = CliRunner().invoke(
+        app, [*arguments, "--new-tokens", str(mined), "--init", "directional", "--valid", "0"]
+    )
+    assert ran.exit_code == 0, ran.output
+    found = json.loads(mined.read_text())
+    runs = Codec.from_pretrained(output).new_tokens.runs.values()
+    assert [*runs] == [tuple(token["ids"]) for token in found["new_tokens"]]
+
+    for content, message in (
+        ({**found, "tokenizer": "another"}, "another tokenizer"),
+        ({"new_tokens": 5}, "does not hold new tokens"),
+    ):
+        mined.write_text(json.dumps(content))
+        refused = CliRunner().invoke(app, [*arguments, "--new-tokens", str(mined)])
+        assert refused.exit_code == 1
+        assert message in str(refused.exception)
 
 
 def test_assets_prints_the_path_alone_on_standard_output(

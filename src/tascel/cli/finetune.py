@@ -15,7 +15,7 @@ def finetune(
     traces: options.Traces,
     model: options.Model,
     output: Annotated[Path, typer.Option("--output", "-o", help="The result's folder.")],
-    new_tokens: options.NewTokens = "0",
+    new_tokens: options.NewTokensOrFile = "0",
     init: Annotated[
         str, typer.Option(help="How their rows begin: mean, directional or head-first.")
     ] = "mean",
@@ -61,7 +61,7 @@ def finetune(
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     config = FinetuneConfig(
-        new_tokens=new_tokens,
+        new_tokens=0 if isinstance(new_tokens, Path) else new_tokens,
         init=init,
         row_rate=row_rate,
         method=cast(Literal["lora", "qlora", "full"], method),
@@ -85,6 +85,7 @@ def finetune(
             output,
             config,
             resume=resume,
+            mined=new_tokens if isinstance(new_tokens, Path) else None,
             progress=report,
             on_evaluation=lambda evaluation: err.print(str(evaluation)),
         )
@@ -94,6 +95,8 @@ def finetune(
         err.print(f"left out {trained.too_long:,} longer than {config.max_length:,} tokens")
     if trained.new_tokens:
         err.print(f"{trained.new_tokens:,} new tokens")
+    if trained.untied:
+        err.print(f"the head has a matrix of its own now: {trained.untied:,} parameters more")
     kept = f", kept {trained.best}" if trained.best else ""
     out.print(
         f"{output}: {trained.steps:,} steps over {trained.examples:,} traces in "

@@ -145,15 +145,18 @@ def _text(run: tuple[int, ...], codec: Codec) -> Any:
 def _numbers(
     choice: Choice, codec: Codec, row_cost: float, settings: dict[str, Any]
 ) -> dict[str, Any]:
+    from tascel.adapt.tokens.mined import RUN, TOKENIZER, TOKENS
+
     return {
+        TOKENIZER: codec.fingerprint,
         "settings": {**settings, "size": "auto" if choice.asked is None else choice.asked},
         "row_cost": row_cost,
         "outputs": choice.outputs,
         "tokens": {
             "base": choice.base, "shortest": choice.shortest, "longest": choice.longest,
         },
-        "new_tokens": [
-            {"text": codec.decode(run), "ids": run, "uses": uses, "saved": _saved((run, uses))}
+        TOKENS: [
+            {"text": codec.decode(run), RUN: run, "uses": uses, "saved": _saved((run, uses))}
             for run, uses in zip(choice.runs, choice.uses, strict=True)
         ],
         "curve": [asdict(point) for point in choice.curve],

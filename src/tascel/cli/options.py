@@ -16,6 +16,10 @@ def _count(text: str) -> int | str:
     return int(text)
 
 
+def _count_or_file(text: str) -> int | str | Path:
+    return Path(text) if Path(text).is_file() else _count(text)
+
+
 Bundle = Annotated[Path, typer.Argument(metavar="BUNDLE", help="The bundle's folder.")]
 Prompts = Annotated[
     str,
@@ -50,10 +54,17 @@ MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")
 NewTokens = Annotated[
     Any,
     typer.Option(
+        "--new-tokens", metavar="K|auto", parser=_count, help="So many, or as many as pay."
+    ),
+]
+NewTokensOrFile = Annotated[
+    Any,
+    typer.Option(
         "--new-tokens",
-        metavar="K|auto",
-        parser=_count,
-        help="Tokens to add for what the answers repeat: so many, or as many as pay.",
+        metavar="K|auto|FILE",
+        parser=_count_or_file,
+        help="Tokens to add for what the answers repeat: so many, as many as pay, or those that "
+        "`tascel mine --json FILE` found.",
     ),
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]

@@ -85,6 +85,7 @@ class Trained:
         loss: nats a token over the last steps of training.
         parameters: that were trained.
         new_tokens: that were added.
+        untied: parameters that the head got, which was the embedding before.
     """
 
     examples: int
@@ -94,5 +95,6 @@ class Trained:
     loss: float
     parameters: int
     new_tokens: int = 0
+    untied: int = 0
     best: Evaluation | None = None
     evaluations: tuple[Evaluation, ...] = ()

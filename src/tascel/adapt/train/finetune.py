@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tascel.adapt.tokens.mined import read_runs
 from tascel.adapt.tokens.rows import INITS, add
 from tascel.adapt.train import checkpoints, saving
 from tascel.adapt.train import model as training
 from tascel.adapt.train.config import METHODS, Evaluation, FinetuneConfig, Progress, Trained
 from tascel.adapt.train.data import Example, examples, split
 from tascel.adapt.train.evaluation import Judge
-from tascel.adapt.train.tokens import extended
+from tascel.adapt.train.tokens import chosen, extended
 from tascel.codec import Codec
 from tascel.errors import ModelError, TraceError
 from tascel.new_tokens import NewTokens
@@ -30,6 +31,7 @@ def finetune(
     out: Path,
     config: FinetuneConfig | None = None,
     resume: bool = False,
+    mined: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
 ) -> Trained:
@@ -42,6 +44,7 @@ def finetune(
     Args:
         traces: the task's past exchanges; those without an answer are passed over.
         model: Hugging Face id or folder.
+        mined: a file of `tascel mine --json` whose new tokens are added, instead of new ones.
         on_evaluation: hears of each evaluated checkpoint.
 
     Raises:
@@ -62,7 +65,7 @@ def finetune(
     everyone = PartialState(cpu=not torch.accelerator.is_available())
     if not everyone.is_main_process:
         progress, on_evaluation = _nothing, _nothing
-    read = _read(traces, model, config, progress)
+    read = _read(traces, model, config, mined, progress)
     folder = out / _CHECKPOINTS
     settings = {
         **asdict(config),
@@ -74,7 +77,7 @@ def finetune(
     begun = checkpoints.begun(folder, settings, resume)
     with training.quiet():
         base = training.load_base(model, config)
-        add(base, read.new_tokens, config.init)
+        added = add(base, read.new_tokens, config.init)
         set_seed(config.seed)
         tuned = training.learning(base, config, [*read.new_tokens.runs])
         parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
@@ -96,6 +99,7 @@ def finetune(
         loss=round(sum(losses) / len(losses), 4),
         parameters=parameters,
         new_tokens=len(read.new_tokens),
+        untied=added.untied,
         best=min(trainer.evaluations, key=lambda e: e.loss, default=None),
         evaluations=trainer.evaluations,
     )
@@ -118,13 +122,18 @@ class _Read:
 
 
 def _read(
-    traces: Iterable[Trace], model: str | Path, config: FinetuneConfig, progress: Progress
+    traces: Iterable[Trace],
+    model: str | Path,
+    config: FinetuneConfig,
+    mined: Path | None,
+    progress: Progress,
 ) -> _Read:
     codec, new_tokens = Codec.from_pretrained(model), NewTokens()
     progress("reading traces", 0, None)
     train, held = split(traces, config.valid, config.limit, config.seed)
-    if config.new_tokens and train:
-        codec = extended(codec, model, train, config, progress)
+    if (config.new_tokens or mined) and train:
+        runs = read_runs(mined, codec) if mined else chosen(codec, model, train, config, progress)
+        codec = extended(codec, model, runs)
         new_tokens = codec.new_tokens
     rows, too_long = examples(train, codec, config.max_length)
     if not rows:

@@ -1,4 +1,4 @@
-"""From traces to a codec whose answers are written with new tokens."""
+"""From traces to new tokens, and from these to a codec whose answers are written with them."""
 
 from __future__ import annotations
 
@@ -15,33 +15,49 @@ from tascel.codec import Codec
 from tascel.types import Trace
 
 
-def extended(
+def chosen(
     codec: Codec,
     model: str | Path,
     traces: Sequence[Trace],
     config: FinetuneConfig,
     progress: Progress = lambda stage, done, total: None,
-) -> Codec:
-    """The codec of the same tokenizer with the new tokens that `traces` deserve; warns if these are
-    fewer than asked for, or none.
+) -> list[tuple[int, ...]]:
+    """The runs of base ids that deserve a token in the answers of `traces`; warns if they are fewer
+    than asked for, or none.
 
     Raises:
         ModelError: the tokenizer is of a family that new tokens cannot be added to.
         TraceError: there are no answers.
     """
-    import transformers
-
-    auto: Any = transformers
-    vocabulary = Vocabulary(auto.AutoTokenizer.from_pretrained(str(model)))
     size = None if config.new_tokens == "auto" else config.new_tokens
-    choice = choose(traces, codec, vocabulary.refuse, size, row_cost(model), progress=progress)
+    refuse = _vocabulary(model).refuse
+    choice = choose(traces, codec, refuse, size, row_cost(model), progress=progress)
     if choice.note:
         warnings.warn(choice.note, stacklevel=2)
-    if not choice.runs:
+    return choice.runs
+
+
+def extended(codec: Codec, model: str | Path, runs: Sequence[tuple[int, ...]]) -> Codec:
+    """The codec of the same tokenizer with new tokens for `runs`.
+
+    Raises:
+        ModelError: the tokenizer can have no such tokens.
+    """
+    if not runs:
         return codec
-    wider, _ = vocabulary.extend(choice.runs)
+    wider, _ = _vocabulary(model).extend(runs)
     try:
-        generation: Any = auto.GenerationConfig.from_pretrained(str(model))
+        generation: Any = _auto().GenerationConfig.from_pretrained(str(model))
     except OSError:
         generation = None
     return Codec.from_tokenizer(wider, generation)
+
+
+def _vocabulary(model: str | Path) -> Vocabulary:
+    return Vocabulary(_auto().AutoTokenizer.from_pretrained(str(model)))
+
+
+def _auto() -> Any:
+    import transformers
+
+    return transformers  # untyped
