@@ -52,7 +52,7 @@ def main() -> None:
         runners = {}
         for name, folder in folders.items():
             bundle = Path(work) / name
-            build([args.traces], folder, bundle, BuildConfig(tasks="one"))
+            build(args.traces, folder, bundle, config=BuildConfig(tasks="one"))
             runners[name] = load(bundle, model=folder, dtype="bfloat16")
         print("scoring")
         answers = {name: answer_all(r, scored, args.max_tokens) for name, r in runners.items()}
