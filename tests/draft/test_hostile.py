@@ -109,7 +109,7 @@ def test_no_kernel_reads_outside_of_an_array(pytestconfig: pytest.Config) -> Non
 
 def test_a_read_outside_of_an_array_would_be_noticed(pytestconfig: pytest.Config) -> None:
     code = (
-        "import numpy as np; from tascel.draft.kernels import kernel\n"
+        "import numpy as np; from tascel.compiled import kernel\n"
         "def last(a): return a[len(a)]\n"
         "kernel(last)(np.zeros(3))"
     )
