@@ -37,7 +37,7 @@ def finetune(
     ] = None,
     rank: Annotated[int, typer.Option(min=1, help="The adapter's rank.")] = 8,
     seed: Annotated[int, typer.Option(help="Of the order and the first weights.")] = 0,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use so many traces at most.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many traces at most.")] = None,
     valid: Annotated[
         int, typer.Option(min=0, help="Traces held out to choose the best checkpoint; 0: none.")
     ] = 256,

@@ -21,7 +21,7 @@ class FinetuneConfig:
             4-bit NF4 with double quantisation (Dettmers et al. 2023); "full" trains all weights.
         rank: of the adapter; `alpha` scales it by alpha / rank.
         batch: traces a step and process.
-        limit: use so many training traces at most.
+        limit: use so many training traces at most, drawn at random.
         max_length: in tokens, prompt and answer together; longer traces are left out.
         valid: traces held out at most to judge checkpoints by; 0 trains without.
         patience: stop after so many evaluations in a row without a lower validation loss.

@@ -39,14 +39,16 @@ def split(
     """What to train on, and at most `valid` traces to judge by; both only where there is an answer.
 
     Judged by the split `valid` if there is one, else by a fold of the training traces that no
-    similar trace is left in. Traces of other splits are passed over; `limit` counts training ones.
+    similar trace is left in. Traces of other splits are passed over. Of more than `limit` training
+    traces so many are drawn: a file may be sorted.
     """
     train: list[Trace] = []
     named: list[Trace] = []
     for trace in traces:
         if trace.answer is not None and trace.split in (None, "train", "valid"):
             (named if trace.split == "valid" else train).append(trace)
-    train = train[:limit]
+    if limit is not None and limit < len(train):
+        train = Random(seed).sample(train, limit)
     held = named
     if valid and not named and len(train) >= _FEW:
         fold = folds(groups(train), max(_TENTH, -(-len(train) // valid)), seed)
