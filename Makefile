@@ -64,7 +64,7 @@ bench-tasks: install
 	$(BIN)/python benchmarks/neighbours.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/neighbours.json
 	$(BIN)/python benchmarks/mining.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/mining.json
 
-# Models with and without new tokens, trained (two hours on two cores), scored and timed.
+# Models with and without new tokens, trained (three hours on two cores), scored and timed.
 bench-tokens: install
 	for task in snips sql_advising; do \
 		for count in 0 250 auto; do $(BIN)/tascel finetune $(TASKS)/$$task.jsonl $(TOKENIZER) \
