@@ -337,7 +337,7 @@ def test_what_cannot_be_trained_is_named(
 
 def test_new_rows_learn_at_their_own_rate(toy_folder: Path, tmp_path: Path) -> None:
     """The adapter of a training whose rows stand still holds them as they began."""
-    still = replace(CONFIG, new_tokens=2, row_rate=0.0)
+    still = replace(CONFIG, new_tokens=2, init="mean", row_rate=0.0)
     finetune(TRACES, toy_folder, tmp_path / "still", still)
     finetune(TRACES, toy_folder, tmp_path / "moved", replace(still, row_rate=5.0))
     rows = {
