@@ -115,9 +115,9 @@ def over(rows: dict, name: str) -> float:
 def tokens() -> str:
     """Trainings with and without new tokens: answers, scores, and time without and with drafts."""
     lines = [
-        "| task, new tokens | tokens an answer | exact | difference (95 %) | ms an answer "
+        "| task, new tokens | tokens an answer | exact | in points (95 %) | F1 | ms an answer "
         "| faster (95 %) | with drafts: ms | faster |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for path in sorted(RESULTS.glob("new_tokens_*.json"), reverse=True):
         report = json.loads(path.read_text(encoding="utf-8"))
@@ -126,13 +126,18 @@ def tokens() -> str:
             plain, drafted = (corners[model["name"], drafts] for drafts in (False, True))
             apart, *ends = (100 * value for value in model["exact_over_first"])
             low, high = plain["interval"]
+            fewer = f" ({model['fewer_tokens']:.1f}× fewer)"
+            points = f"{apart:+.1f} ({ends[0]:+.1f} to {ends[1]:+.1f})"
+            faster = f"{plain['faster']:.2f}× ({low:.2f}–{high:.2f})"
+            new = model is not report["models"][0]
             cells = (
                 f"{report['task']}, {model['training']['new_tokens']}",
-                f"{model['tokens_an_answer']:.1f} ({model['fewer_tokens']:.2f}× fewer)",
+                f"{model['tokens_an_answer']:.1f}{fewer if new else ''}",
                 f"{model['exact']:.1%}",
-                f"{apart:+.1f} ({ends[0]:+.1f} to {ends[1]:+.1f})",
+                points if new else "",
+                f"{model['f1']:.1%}",
                 f"{milliseconds(plain):.0f}",
-                f"{plain['faster']:.2f}× ({low:.2f}–{high:.2f})",
+                faster if new else "",
                 f"{milliseconds(drafted):.0f}",
                 f"{drafted['faster']:.2f}×",
             )
