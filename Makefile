@@ -71,4 +71,4 @@ bench-tokens: install
 			-o build/$$task-$$count --new-tokens $$count --lr 2e-3 --limit 4000 --valid 64 --evaluate-every 150; done; \
 		$(BIN)/python benchmarks/new_tokens.py $(TASKS)/$$task.jsonl --model 0=build/$$task-0 \
 			--model 250=build/$$task-250 --model auto=build/$$task-auto --json results/new_tokens_$$task.json; done
-	$(BIN)/python benchmarks/predictor.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/predictor.json
+	$(BIN)/python benchmarks/predictor.py $(TASKS)/*.jsonl $(TOKENIZER) --answers 4 --repeats 2 --json results/predictor.json
