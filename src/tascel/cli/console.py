@@ -34,6 +34,7 @@ err = Console(stderr=True, highlight=False)
 COLOURS: Mapping[str, str] = {
     "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
     "prediction": "yellow", "grammar": "blue", "neighbours": "bright_green", "slots": "bright_cyan",
+    "head": "",
 }  # fmt: skip
 
 

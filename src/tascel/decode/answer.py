@@ -15,7 +15,7 @@ from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
 from tascel.draft.base import Proposal, Session
 from tascel.draft.prediction import Prediction
-from tascel.errors import RequestError
+from tascel.errors import ModelError, RequestError
 from tascel.types import SOURCES, Chunk, Completion, Constraint, Ids, Logprobs, Request, Stats
 
 
@@ -61,6 +61,12 @@ def longest_answer(engine: Engine, request: Request) -> int:
     return longest
 
 
+#: How many tokens one check covers where the engine runs ahead: at first and after a miss, and at
+#: most. After a clean check twice as many as before.
+FIRST_REACH, LONGEST_REACH = 4, 32
+_HEAD = SOURCES.index("head")
+
+
 @runtime_checkable
 class Routed(Protocol):
     """A draft's session that knows which of several tasks it serves."""
@@ -73,7 +79,8 @@ class Answer:
     """One request's state in the loop.
 
     `unread` is what of the prompt no pass has read yet; `limit` how many tokens may be written;
-    `failed` why the answer cannot go on.
+    `failed` why the answer cannot go on; `reach` how far the engine may run ahead, in `rough_passes`
+    so far.
     """
 
     request: Request
@@ -94,6 +101,8 @@ class Answer:
     rejects: int = 0
     block_stops: int = 0
     failed: Exception | None = None
+    reach: int = FIRST_REACH
+    rough_passes: int = 0
 
     @staticmethod
     def start(engine: Engine, request: Request, detokenizer: Detokenizer) -> Answer:
@@ -147,6 +156,16 @@ class Answer:
         self.seconds.append(seconds)
         self.prefill_passes += 1
 
+    def guess(self, verdict: Verdict, further: Sequence[int]) -> int | None:
+        """What a rough verdict lets come after the answer and `further`; None if that ends it, or
+        nothing can be told."""
+        self.rough_passes += 1
+        try:
+            token = self.picker.guess(verdict, -1, [*self.written, *further])
+        except ModelError:  # the check will find what is wrong, if anything is
+            return None
+        return None if self.stopper.ends(token) else token
+
     def take(self, verdict: Verdict, offered: Proposal) -> tuple[list[Chunk], list[int]]:
         """Write what the pass allows: the accepted path, then the model's own token."""
         fresh: list[Chunk] = []
@@ -160,6 +179,8 @@ class Answer:
         self.offered.update(SOURCES[code] for code in codes)
         refused = len(fresh) > len(path) and np.any(offered.parents == (path or [-1])[-1])
         self.rejects += bool(refused)
+        clean = len(path) == len(offered) and _HEAD in codes
+        self.reach = min(2 * self.reach, LONGEST_REACH) if clean else FIRST_REACH
         return fresh, path
 
     def _walk(
@@ -208,7 +229,7 @@ class Answer:
             sources=sources,
             finish_reason=self.stopper.reason,
             stats=Stats(
-                steps=len(self.seconds),
+                steps=len(self.seconds) + self.rough_passes,
                 prefill_seconds=sum(self.seconds[: self.prefill_passes]),
                 decode_seconds=sum(self.seconds[self.prefill_passes :]),
                 shared=self.shared,
