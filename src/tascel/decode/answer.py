@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -79,8 +80,8 @@ class Answer:
     """One request's state in the loop.
 
     `unread` is what of the prompt no pass has read yet; `limit` how many tokens may be written;
-    `failed` why the answer cannot go on; `reach` how far the engine may run ahead, in `rough_passes`
-    so far.
+    `failed` why the answer cannot go on; `reach` how far the engine may run ahead, which took
+    `rough_passes` so far.
     """
 
     request: Request

@@ -121,7 +121,7 @@ class Loop:
                 turn.offered = offered
 
     def _run_ahead(self, turns: Sequence[_Turn]) -> None:
-        """Where nothing is drafted and no prompt read, offer what the engine's rough passes pick."""
+        """Where nothing is drafted and no prompt read, offer what rough passes pick."""
         rough = self.engine.rough
         if (
             self.ahead

@@ -48,7 +48,7 @@ class Picker:
 
     @property
     def stateless(self) -> bool:
-        """Whether a pick changes nothing but the answer: neither a grammar nor processors follow."""
+        """Whether no grammar and no processors move along with picks."""
         return self._constraint is None and not self._processors
 
     def guess(self, verdict: Verdict, node: int, history: Sequence[int]) -> int:
