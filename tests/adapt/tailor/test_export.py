@@ -29,7 +29,7 @@ def kept_by(codec, some):
 
 @pytest.fixture
 def save(toy, make, tmp_path):
-    """`save("Llama", **config)` is the folder of a toy model with a tokenizer of 603 ids."""
+    """`save("Llama", **config)` is the folder of a toy model with a tokenizer of 464 ids."""
 
     def write(family="Llama", tokenizer="SmolLM", **config):
         base, folder = make(tokenizer), tmp_path / "base"
@@ -136,8 +136,13 @@ def test_stock_generation_writes_the_same(save, tmp_path):
 def test_traces_that_lack_ids_are_not_counted(save, tmp_path):
     base = save()
     codec = Codec.from_pretrained(base)
-    done = export(base, None, kept_by(codec, traces(3)), traces(), 0.0, tmp_path / "small")
-    assert 3 <= done.texts < 20
+    other = Trace(
+        ({"role": "user", "content": "set the temperature"},),
+        {"role": "assistant", "content": "playlist"},
+    )
+    kept = kept_by(codec, traces())
+    done = export(base, None, kept, [other, *traces()], 0.0, tmp_path / "small")
+    assert done.texts == 20
 
 
 def test_nothing_is_left_of_what_fails(save, tmp_path, monkeypatch):
@@ -154,9 +159,9 @@ def test_nothing_is_left_of_what_fails(save, tmp_path, monkeypatch):
 
 
 def test_what_cannot_be_cut_is_refused(save, tmp_path):
-    base = save(vocab_size=500)
+    base = save(vocab_size=400)
     codec = Codec.from_pretrained(base)
-    with pytest.raises(ModelError, match="beyond the model's 500 rows"):
+    with pytest.raises(ModelError, match="beyond the model's 400 rows"):
         export(base, None, kept_by(codec, traces()), traces(), 0.0, tmp_path / "small")
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("mine")
