@@ -9,10 +9,8 @@ import numpy as np
 
 from tascel.decode.answer import Answer
 from tascel.decode.engine import Engine, Rough
+from tascel.decode.reach import HEAD
 from tascel.draft.base import Proposal
-from tascel.types import SOURCES
-
-_SOURCE = SOURCES.index("head")
 
 
 def run_ahead(rough: Rough, engine: Engine, answers: Sequence[Answer]) -> list[Proposal]:
@@ -23,9 +21,9 @@ def run_ahead(rough: Rough, engine: Engine, answers: Sequence[Answer]) -> list[P
     chains: list[list[int]] = [[] for _ in answers]
     rows = [answer.row for answer in answers]
     leads = [answer.lead(1) for answer in answers]
-    room = min(answer.room(engine) for answer in answers)
+    most = min(min(answer.room(engine), answer.reach.now - 1) for answer in answers)
     going = True
-    while going and len(chains[0]) < min(room, *(answer.reach - 1 for answer in answers)):
+    while going and len(chains[0]) < most:
         verdicts = rough(rows, leads)
         for at, (answer, verdict) in enumerate(zip(answers, verdicts, strict=True)):
             token = answer.guess(verdict, chains[at])
@@ -34,4 +32,4 @@ def run_ahead(rough: Rough, engine: Engine, answers: Sequence[Answer]) -> list[P
             else:
                 chains[at].append(token)
         leads = [np.array(chain[-1:], np.int32) for chain in chains]
-    return [Proposal.chain(chain, _SOURCE) for chain in chains]
+    return [Proposal.chain(chain, HEAD) for chain in chains]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tascel.decode.engine import Engine, Row, Verdict
 from tascel.decode.pick import Picker
+from tascel.decode.reach import Reach
 from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
 from tascel.draft.base import Proposal, Session
@@ -62,12 +63,6 @@ def longest_answer(engine: Engine, request: Request) -> int:
     return longest
 
 
-#: How many tokens one check covers where the engine runs ahead: at first and after a miss, and at
-#: most. After a clean check twice as many as before.
-FIRST_REACH, LONGEST_REACH = 4, 32
-_HEAD = SOURCES.index("head")
-
-
 @runtime_checkable
 class Routed(Protocol):
     """A draft's session that knows which of several tasks it serves."""
@@ -102,7 +97,7 @@ class Answer:
     rejects: int = 0
     block_stops: int = 0
     failed: Exception | None = None
-    reach: int = FIRST_REACH
+    reach: Reach = field(default_factory=Reach)
     rough_passes: int = 0
 
     @staticmethod
@@ -180,8 +175,7 @@ class Answer:
         self.offered.update(SOURCES[code] for code in codes)
         refused = len(fresh) > len(path) and np.any(offered.parents == (path or [-1])[-1])
         self.rejects += bool(refused)
-        clean = len(path) == len(offered) and _HEAD in codes
-        self.reach = min(2 * self.reach, LONGEST_REACH) if clean else FIRST_REACH
+        self.reach.learn(offered, len(path))
         return fresh, path
 
     def _walk(

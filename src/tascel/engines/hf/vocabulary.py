@@ -88,7 +88,8 @@ class Vocabulary:
             return self._model(input_ids=ids, use_cache=False).logits[0]
 
     def _compare(self, found: torch.Tensor, wanted: torch.Tensor) -> None:
-        if (found - wanted).abs().mean() > _EQUAL * (wanted - wanted.mean()).abs().mean():
+        spread = (wanted - wanted.mean()).abs().mean()
+        if not (found - wanted).abs().mean() <= _EQUAL * spread:
             raise _cannot(type(self._model).__name__)
 
     def _alone(self) -> torch.Tensor:
@@ -118,6 +119,6 @@ def _answering(body: Any, hidden: torch.Tensor) -> Generator[None]:
 
 def _cannot(name: str) -> ModelError:
     return ModelError(
-        f"the vocabulary of {name} cannot be tailored: it does more than look ids up and score them",
+        f"the vocabulary of {name} cannot be tailored: it is no plain pair of matrices",
         "Use it with the full head (--head full)",
     )
