@@ -167,8 +167,11 @@ def test_nobody_runs_ahead_of_drafts_grammars_or_when_told_not_to(
     complete(decode(engine, None, processed, PRICE, byte_stream()))
     assert engine.rough_passes == 0
 
-    draft = oracle_draft(plain.tokens, skill=1.0, width=1, tree=False)
-    draft.rng.integers = lambda *_: 1  # always one token
+    class Always(oracle_draft):
+        def propose(self, room: int, price: Any, pending: int = 1) -> Proposal:
+            return Proposal.chain(self.truth[self.at : self.at + 1])
+
+    draft = Always(plain.tokens)
     found = complete(decode(engine, draft, Request("r", prompt), PRICE, byte_stream()))
     assert found.tokens == plain.tokens
     assert "head" not in found.stats.offered

@@ -12,7 +12,7 @@ HEAD = SOURCES.index("head")
 
 #: Tokens that one check covers: at first, and at most. After a clean check twice as many.
 FIRST, MOST = 2, 32
-#: Steps without running ahead after bad checks in a row, at most: so long a rest costs a pass in 17.
+#: Steps without running ahead after bad checks in a row, at most: then it costs a pass in 17.
 LONGEST_REST = 16
 
 
