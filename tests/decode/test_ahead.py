@@ -130,8 +130,9 @@ def test_a_reach_grows_falls_and_rests() -> None:
 
     reach = Reach()
     assert [book(reach, n, n) for n in (1, 3, 7, 15, 31)] == [4, 8, 16, 32, 32]
-    assert book(reach, 31, 20) == 20  # as far as it was right
-    assert book(reach, 19, 0) == FIRST
+    assert [book(reach, 31, 20), book(reach, 15, 15)] == [16, 17]
+    assert [book(reach, 16, 9), book(reach, 7, 4), book(reach, 3, 2)] == [8, 4, FIRST]
+    assert [book(reach, 1, 1), book(reach, 2, 0)] == [3, FIRST]
     assert book(reach, 1, 0) == 1  # the second bad one in a row
     reach.learn(Proposal.nothing(), 0)
     assert reach.now == FIRST
@@ -141,7 +142,7 @@ def test_a_reach_grows_falls_and_rests() -> None:
         rests.append(reach.rest)
         reach.rest = 0
     assert rests == [2, 4, 8, 16, 16, 16, 16, 16]
-    assert book(reach, 1, 1) == 4
+    assert book(reach, 1, 1) == 3
     reach.learn(Proposal.chain([1, 2]), 2)  # a draft's
     assert reach.now == FIRST
 

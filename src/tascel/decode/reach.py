@@ -10,7 +10,9 @@ from tascel.types import SOURCES
 
 HEAD = SOURCES.index("head")
 
-#: Tokens that one check covers: at first, and at most. After a clean check twice as many.
+#: Tokens that one check covers: at first, and at most. After a clean check twice as many, or one
+#: more once there was a miss, which halves them. So they settle near the inverse root of the rate
+#: of misses (as TCP's window), where the passes lost to misses weigh what the checks do.
 FIRST, MOST = 2, 32
 #: Steps without running ahead after bad checks in a row, at most: then it costs a pass in 17.
 LONGEST_REST = 16
@@ -22,6 +24,7 @@ class Reach:
 
     tokens: int = FIRST
     rest: int = 0
+    _missed: bool = False
     _next_rest: int = 0
 
     @property
@@ -36,10 +39,11 @@ class Reach:
             if len(offered):  # behind drafts as at first: they may go on soon
                 self.tokens = FIRST
         elif taken == len(offered):
-            self.tokens = min(2 * self.tokens, MOST)
+            self.tokens = min(self.tokens + 1 if self._missed else 2 * self.tokens, MOST)
             self._next_rest //= 2
         else:
-            self.tokens = max(FIRST, taken)
+            self._missed = True
+            self.tokens = max(FIRST, self.tokens // 2)
             if 2 * taken < len(offered):
                 self.rest = self._next_rest
                 self._next_rest = min(max(1, 2 * self._next_rest), LONGEST_REST)

@@ -31,7 +31,10 @@ CACHE_TOKENS, LONGEST_TEXT = 1 << 15, 1 << 17
 class Rows(Protocol):
     """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
 
-    prefixes: bool
+    @property
+    def prefixes(self) -> bool: ...  # noqa: D102
+    @prefixes.setter
+    def prefixes(self, kept: bool) -> None: ...
 
     def fits(self, size: int) -> bool: ...  # noqa: D102
     def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
