@@ -21,7 +21,6 @@ from tempfile import mkdtemp
 from typing import Any
 
 import torch
-from rich.progress import track
 
 from tascel.codec import Codec
 from tascel.engines.hf.load import load_model, tokenizer_of
@@ -50,6 +49,7 @@ def main() -> None:
     codec = Codec.from_pretrained(tokenizer_of(args.model, args.adapter))
     model = load_model(args.model, args.adapter, device="cpu")
     texts = [*written(codec, args.traces, args.texts), *noise(codec, args.texts)]
+    print(f"reading {len(texts)} texts")
     row = losing(hidden(model, texts[::2])[0]).to(model.dtype)
     states, lowest = hidden(model, texts[1::2])
     logits = states @ row.float()
@@ -96,7 +96,7 @@ def hidden(model: Any, texts: list[list[int]]) -> tuple[torch.Tensor, torch.Tens
     hook = model.get_output_embeddings().register_forward_pre_hook(
         lambda _, given: seen.append(given[0][0].float())
     )
-    for ids in track(texts, "hidden states"):
+    for ids in texts:
         logits = model(input_ids=torch.tensor([ids]), use_cache=False).logits[0]
         lowest.append(logits.float().min(-1).values)
     hook.remove()

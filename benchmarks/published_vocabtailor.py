@@ -11,16 +11,18 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import torch
-from padded_model import hidden, written
+from padded_model import hidden
+from rich.progress import track
 from transformers import RepetitionPenaltyLogitsProcessor
 
 from tascel.codec import Codec
 from tascel.engines.hf.load import load_model, tokenizer_of
 from tascel.traces.read import read_traces
+from tascel.types import Trace
 
 #: Spare rows of its default head, and the largest id that its script filter looks at.
 BUFFER, LAST_ID = 128, 128_000
@@ -37,8 +39,8 @@ def main() -> None:
     torch.manual_seed(0)
     codec = Codec.from_pretrained(tokenizer_of(args.model, args.adapter))
     model: Any = load_model(args.model, args.adapter, device="cpu")
-    states, _ = hidden(model, list(written(codec, [args.traces], args.texts)))
     traces = [t for t in read_traces(args.traces) if t.split == "train"]
+    states = torch.cat([deciding(model, codec, t) for t in track(traces[: args.texts], "states")])
     found = {
         "spare rows": spare_rows(model, states),
         "rows beyond the buffer": rows_beyond(model, states),
@@ -52,6 +54,13 @@ def main() -> None:
     print(json.dumps(found, indent=2))
     if args.json:
         args.json.write_text(json.dumps(found, indent=2) + "\n")
+
+
+def deciding(model: Any, codec: Codec, trace: Trace) -> torch.Tensor:
+    """f32[n, width]: the states that pick an answer's n tokens."""
+    prompt, answer = codec.prompt(trace.messages), codec.answer(trace)
+    states, _ = hidden(model, [[*prompt.tolist(), *answer.tolist()]])
+    return states[len(prompt) - 1 : -1]
 
 
 def selected(model: Any, states: torch.Tensor) -> torch.Tensor:
@@ -118,19 +127,12 @@ def crashes() -> dict[str, str]:
     def store_bfloat16() -> None:  # lmdb_layers.py, _tensor_to_bytes
         torch.ones(2, dtype=torch.bfloat16).numpy()
 
-    def own_penalty() -> None:  # a repetition penalty in a model's generation_config.json
-        RepetitionPenaltyLogitsProcessor(1.1)(torch.tensor([[40_000]]), torch.zeros(1, 600))
-
     def unigram() -> None:  # profiling/filter.py: a Unigram vocabulary is a list of pairs
         vocabulary: Any = [["a", -1.0]]
         vocabulary.items()
 
-    def added_token() -> None:  # profiling/filter.py, _tolerance_filtering after corpus mode
-        dict.fromkeys(range(3), "a")[3]
-
     tried: tuple[Callable[[], None], ...] = (
-        fill_bias, clear_layer, no_end_id, two_rows, spare_picked, store_bfloat16, own_penalty,
-        unigram, added_token,
+        fill_bias, clear_layer, no_end_id, two_rows, spare_picked, store_bfloat16, unigram,
     )  # fmt: skip
     found: dict[str, str] = {}
     for line in tried:
@@ -142,7 +144,7 @@ def crashes() -> dict[str, str]:
     return found
 
 
-def penalty(model: Any, codec: Codec, traces: list[Any]) -> dict[str, int]:
+def penalty(model: Any, codec: Codec, traces: list[Trace]) -> dict[str, int]:
     """vocab_tailor.py, generate: answers are always written under a repetition penalty of 1.1."""
     changed = 0
     for trace in traces:
@@ -188,15 +190,15 @@ def tolerance() -> dict[str, Any]:
                 return len(rarest) - dropped + 1
         return len(rarest)
 
-    started = perf_counter()
+    started = process_time()
     kept([1] * 20_000, 10**9, 1.0)
     return {
         "kept_of_two_rare_ids_that_both_may_go": kept([1, 1], 100, 0.1),
-        "seconds_for_20000_ids": perf_counter() - started,
+        "seconds_for_20000_ids": process_time() - started,
     }
 
 
-def templates(codec: Codec, traces: list[Any]) -> dict[str, int]:
+def templates(codec: Codec, traces: list[Trace]) -> dict[str, int]:
     """profiling/filter.py, _input_aware_filtering: an id is left out if the bare input text has it;
     the head gets the ids of the whole prompt, which may cut that text otherwise."""
     lost = 0
