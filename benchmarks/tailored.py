@@ -121,7 +121,7 @@ def main() -> None:
     }
     scored = test[: args.scored]
     report["scored"] = len(scored)
-    said = {h: answer_all(r, setup.requests(r, scored)) for h, r in runners.items()}
+    said = {h: answer_all(undrafted(r), setup.requests(r, scored)) for h, r in runners.items()}
     lacking = misses(said["full"], setup.requests(runners["full"], scored), selection.ids)
     judged = scores(runners["full"], said, scored)
     rounds = interleave(setup, runners, test[: args.timed])
@@ -202,10 +202,15 @@ def vocabulary(runner: Runner) -> int:
     return sum({weight.data_ptr(): weight.nbytes for weight in weights}.values())
 
 
-def answer_all(runner: Runner, requests: Sequence[Request], plain: bool = True) -> list[Completion]:
+def undrafted(runner: Runner) -> Runner:
+    """The same without drafts; a reduced head still runs ahead of the whole one."""
+    return replace(runner, draft=None)
+
+
+def answer_all(runner: Runner, requests: Sequence[Request]) -> list[Completion]:
     """The answers to numbered requests, in batches."""
     done: dict[int, Completion] = {}
-    for event in track(runner.run_many(requests, ROWS, plain=plain), "answers"):
+    for event in track(runner.run_many(requests, ROWS), "answers"):
         if event.error is not None:
             raise event.error
         if event.completion is not None:
@@ -268,15 +273,14 @@ def interleave(setup: Setup, runners: dict[str, Runner], traces: list[Trace]) ->
     for runner in runners.values():
         runner.engine.prefixes = False
         runner.forget()
-    keys = [(head, drafts) for head in runners for drafts in (False, True)]
+    pens = {(head, True): runner for head, runner in runners.items()}
+    pens |= {(head, False): undrafted(runner) for head, runner in runners.items()}
+    keys = list(pens)
     asked = setup.requests(runners["full"], traces)
     rounds: list[Round] = []
     for at, request in enumerate(track([asked[0], *asked], "timing")):
         turn = keys[at % len(keys) :] + keys[: at % len(keys)]
-        said = {
-            (head, drafts): complete(runners[head].run(request, plain=not drafts))
-            for head, drafts in turn
-        }
+        said = {key: complete(pens[key].run(request)) for key in turn}
         rounds.append({key: said[key] for key in keys})
     return rounds[1:]  # the first only warms up
 
@@ -318,9 +322,9 @@ def equality(setup: Setup, traces: Sequence[Trace]) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for name, sampling in (("greedy", Sampling()), ("sampled", SAMPLED)):
         asked = setup.requests(full, traces, sampling)
-        wanted = answer_all(full, asked)
+        wanted = answer_all(undrafted(full), asked)
         for drafts in (False, True):
-            given = answer_all(lossless, asked, plain=not drafts)
+            given = answer_all(lossless if drafts else undrafted(lossless), asked)
             gaps = [
                 apart(full, request, "full", one.tokens, other.tokens).gap
                 for request, one, other in zip(asked, given, wanted, strict=True)
