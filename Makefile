@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install demo test test-peers lint bench bench-tailored bench-tasks
+.PHONY: install demo test test-peers lint bench bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -80,3 +80,12 @@ bench-tasks: install
 	$(BIN)/python benchmarks/routing.py $(TASKS)/clinc150.jsonl $(TOKENIZER) --json results/routing.json
 	$(BIN)/python benchmarks/neighbours.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/neighbours.json
 	$(BIN)/python benchmarks/mining.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/mining.json
+
+# Models with and without new tokens, trained (three hours on two cores), scored and timed.
+bench-tokens: install
+	for task in snips sql_advising; do \
+		for count in 0 250 auto; do $(BIN)/tascel finetune $(TASKS)/$$task.jsonl $(TOKENIZER) \
+			-o build/$$task-$$count --new-tokens $$count --lr 2e-3 --limit 4000 --valid 64 --evaluate-every 150; done; \
+		$(BIN)/python benchmarks/new_tokens.py $(TASKS)/$$task.jsonl --model 0=build/$$task-0 \
+			--model 250=build/$$task-250 --model auto=build/$$task-auto --json results/new_tokens_$$task.json; done
+	$(BIN)/python benchmarks/predictor.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/predictor.json

@@ -111,27 +111,30 @@ def scores(
     answers: dict[str, list[tuple[str, int]]],
     folders: dict[str, str],
 ) -> list[dict[str, Any]]:
-    """For each model: right answers in all and among those not in train, beside the first's."""
+    """For each model: right answers in all, among those not in train, and in part, beside the
+    first's."""
     fresh = [i for i, t in enumerate(traces) if text(t) not in seen]
-    right = {
-        name: [float(exact(said, text(t))) for (said, _), t in zip(given, traces, strict=True)]
+    pairs = {
+        name: [(said, text(t)) for (said, _), t in zip(given, traces, strict=True)]
         for name, given in answers.items()
     }
-    base = next(iter(right.values()))
+    right = {name: [float(exact(*pair)) for pair in said] for name, said in pairs.items()}
+    partly = {name: [f1([pair]) for pair in said] for name, said in pairs.items()}
+    first = next(iter(answers))
     tokens = {name: sum(n for _, n in given) / len(given) for name, given in answers.items()}
     rows = []
-    for name, given in answers.items():
+    for name in answers:
         training = json.loads((Path(folders[name]) / "training.json").read_text())
-        pairs = [(said, text(t)) for (said, _), t in zip(given, traces, strict=True)]
         rows.append(
             {
                 "name": name,
                 "exact": mean(right[name]),
                 "exact_unseen": mean(right[name][i] for i in fresh),
-                "f1": f1(pairs),
-                "exact_over_first": difference(right[name], base),
+                "f1": f1(pairs[name]),
+                "exact_over_first": difference(right[name], right[first]),
+                "f1_over_first": difference(partly[name], partly[first]),
                 "tokens_an_answer": tokens[name],
-                "fewer_tokens": next(iter(tokens.values())) / tokens[name],
+                "fewer_tokens": tokens[first] / tokens[name],
                 "training": training,
             }
         )

@@ -4,6 +4,7 @@ python benchmarks/table.py            README.md's: the model's own answers, time
 python benchmarks/table.py batches    README.md's second: many at a time
 python benchmarks/table.py replay     README.md's third: known answers, replayed
 python benchmarks/table.py all        docs/draft.md's: the same with every rule
+python benchmarks/table.py tokens     README.md's fourth: models with new tokens
 """
 
 from __future__ import annotations
@@ -111,6 +112,38 @@ def over(rows: dict, name: str) -> float:
     return min(row["tascel_over_this"] for n, row in rows.items() if n in (name, f"{name}@default"))
 
 
+def tokens() -> str:
+    """Trainings with and without new tokens: answers, scores, and time without and with drafts."""
+    lines = [
+        "| task, new tokens | tokens an answer | exact | difference (95 %) | ms an answer "
+        "| faster (95 %) | with drafts: ms | faster |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for path in sorted(RESULTS.glob("new_tokens_*.json"), reverse=True):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        corners = {(row["name"], row["drafts"]): row for row in report["corners"]}
+        for model in report["models"]:
+            plain, drafted = (corners[model["name"], drafts] for drafts in (False, True))
+            apart, *ends = (100 * value for value in model["exact_over_first"])
+            low, high = plain["interval"]
+            cells = (
+                f"{report['task']}, {model['training']['new_tokens']}",
+                f"{model['tokens_an_answer']:.1f} ({model['fewer_tokens']:.2f}× fewer)",
+                f"{model['exact']:.1%}",
+                f"{apart:+.1f} ({ends[0]:+.1f} to {ends[1]:+.1f})",
+                f"{milliseconds(plain):.0f}",
+                f"{plain['faster']:.2f}× ({low:.2f}–{high:.2f})",
+                f"{milliseconds(drafted):.0f}",
+                f"{drafted['faster']:.2f}×",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def milliseconds(row: dict) -> float:
+    return row["prefill_ms"] + row["decode_ms"]
+
+
 def means(label: str, values: list[float]) -> str:
     cells = [f"{value:.2f}" for value in [*values, geometric_mean(values)]]
     return f"| {label} | {' | '.join(cells)} |"
@@ -121,5 +154,6 @@ if __name__ == "__main__":
         "batches": batches,
         "replay": lambda: replayed([name for name in DRAFTS if not name.startswith("rule:")]),
         "all": lambda: replayed(DRAFTS),
+        "tokens": tokens,
     }
     print(tables.get(sys.argv[-1], table)())

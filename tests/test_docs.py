@@ -66,6 +66,7 @@ def test_links_lead_somewhere():
         ("README.md", ("batches",)),
         ("README.md", ("replay",)),
         ("docs/draft.md", ("all",)),
+        ("docs/new-tokens.md", ("tokens",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):

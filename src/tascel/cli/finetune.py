@@ -18,7 +18,7 @@ def finetune(
     new_tokens: options.NewTokensOrFile = "0",
     init: Annotated[
         str, typer.Option(help="How their rows begin: mean, directional or head-first.")
-    ] = "mean",
+    ] = "directional",
     row_rate: Annotated[
         float, typer.Option(min=0.0, help="How many times faster than the adapter they learn.")
     ] = 5.0,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 #: Ways to begin: see `add`.
-INITS = ("mean", "directional", "head-first")
+INITS = ("directional", "mean", "head-first")
 #: What a piece weighs, against its neighbour farther from where the token is looked at.
 _STEEP = 2.0
 
@@ -32,7 +32,7 @@ class Rows:
     untied: int
 
 
-def add(model: Any, new_tokens: NewTokens, init: str = "mean") -> Rows:
+def add(model: Any, new_tokens: NewTokens, init: str = "directional") -> Rows:
     """Give every new token a row in the embedding and in the head, made of its base ids' rows.
 
     Spare rows are taken as they come; only what is missing is added. `init` is one of

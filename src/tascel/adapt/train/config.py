@@ -47,7 +47,7 @@ class FinetuneConfig:
     patience: int = 3
     evaluate_every: int = 100
     new_tokens: int | Literal["auto"] = 0
-    init: str = "mean"
+    init: str = "directional"
     row_rate: float = 5.0
     adapter_only: bool = False
 
