@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install demo test test-peers lint bench bench-tasks bench-tokens
+.PHONY: install demo test test-peers lint bench bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -51,6 +51,23 @@ bench: install $(if $(TASKS),bench-tasks)
 		--repeats 1 --json results/home_assistant_batch_500.json
 	$(BIN)/python benchmarks/prefix.py build/home_assistant $(TRACES) $(MODEL) --json results/prefix.json
 	$(BIN)/python benchmarks/serve_load.py build/home_assistant $(TRACES) $(MODEL) --json results/serve_load.json
+
+# A vocabulary the size of the task: with the demo's model, and with the same one padded to 262,144
+# rows, its adapter merged. Wants a bundle of its own, since one with a selection is used with it.
+TAILORED = benchmarks/tailored.py build/tailored $(TRACES) $(MODEL)
+PADDED = benchmarks/tailored.py build/padded_bundle $(TRACES) --model build/padded --exact 0
+
+bench-tailored: install
+	$(BIN)/tascel build $(TRACES) $(MODEL) -o build/tailored
+	$(BIN)/tascel tailor $(TRACES) $(MODEL) --bundle build/tailored
+	$(BIN)/python $(TAILORED) --json results/tailored_home_assistant.json
+	rm -rf build/padded
+	$(BIN)/python benchmarks/padded_model.py $$($(BIN)/tascel assets smollm2) $(TRACES) \
+		--adapter examples/home_assistant -o build/padded
+	$(BIN)/tascel build $(TRACES) --model build/padded -o build/padded_bundle
+	$(BIN)/tascel tailor $(TRACES) --model build/padded --bundle build/padded_bundle
+	$(BIN)/python $(PADDED) --json results/tailored_home_assistant_padded.json
+	$(BIN)/python benchmarks/published_vocabtailor.py $(TRACES) $(MODEL) --json results/published_vocabtailor.json
 
 # On the seven tasks that benchmarks/replay.py names, one TASK.jsonl each in the folder TASKS, with
 # CLINC150 as clinc150.jsonl. No model is run, only SmolLM2's tokenizer.

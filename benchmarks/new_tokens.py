@@ -1,8 +1,12 @@
 """What new tokens bring on one task: output tokens, milliseconds and the task's score.
 
     python benchmarks/new_tokens.py TRACES --model 0=DIR --model 250=DIR --json FILE
+    python benchmarks/new_tokens.py TRACES --model 0=DIR --model 250=DIR --heads full,lossless
 
 Models are folders of `tascel finetune`, named by their number of new tokens, the one without first.
+With several `--heads` each runs with each of them, its vocabulary tailored to the task: drafts, new
+tokens and a tailored head make eight corners.
+
 All of the split `test` is scored (greedy, bfloat16, in batches, drafted for: in bfloat16 that
 turns a near-tie now and then). The first `--timed` prompts of a
 fixed random order are timed one at a time: every model, without drafts and with the drafts of a
@@ -14,6 +18,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -37,12 +43,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("traces", type=Path)
     parser.add_argument("--model", action="append", required=True, metavar="NAME=DIR")
+    parser.add_argument("--heads", default="full", help="of full, lossless, fast; with commas")
     parser.add_argument("--timed", type=int, default=60)
     parser.add_argument("--scored", type=int, help="so many test prompts only")
     parser.add_argument("--max-tokens", type=int, default=400)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    folders = dict(pair.split("=", 1) for pair in args.model)
+    models, heads = dict(pair.split("=", 1) for pair in args.model), args.heads.split(",")
+    folders: dict[str, str] = {}
     traces = list(read_traces(args.traces))
     seen = {text(t) for t in traces if t.split == "train"}
     test = [t for t in traces if t.split == "test"]
@@ -51,10 +59,16 @@ def main() -> None:
 
     with TemporaryDirectory() as work:
         runners = {}
-        for name, folder in folders.items():
-            bundle = Path(work) / name
+        for model, folder in models.items():
+            bundle = Path(work) / model
             build(args.traces, folder, bundle, config=BuildConfig(tasks="one"))
-            runners[name] = load(bundle, model=folder, dtype="bfloat16")
+            if heads != ["full"]:
+                tailor = ["tailor", args.traces, "--model", folder, "--bundle", bundle]
+                subprocess.run([sys.executable, "-m", "tascel", *tailor], check=True)
+            for head in heads:
+                name = model if len(heads) == 1 else f"{model}, {head}"
+                folders[name] = folder
+                runners[name] = load(bundle, model=folder, dtype="bfloat16", head=head)
         print("scoring")
         answers = {name: answer_all(r, scored, args.max_tokens) for name, r in runners.items()}
         report: dict[str, Any] = {
@@ -136,8 +150,9 @@ def interleave(
     for name, runner in runners.items():
         runner.engine.prefixes = False
         runner.forget()
-        for which, contender in contenders(runner, ["none", "tascel"]).items():
-            entrants[name, which] = runner, contender
+        # Without a draft a reduced head still runs ahead of the whole one.
+        for which, one in (("none", replace(runner, draft=None)), ("tascel", runner)):
+            entrants[name, which] = one, contenders(one, ["tascel"])["tascel"]
     keys = list(entrants)
     rounds = []
     for i, trace in enumerate(track([traces[0], *traces], "timing")):

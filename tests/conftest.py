@@ -146,6 +146,7 @@ class FakeEngine:
         self.order, self.spread = facts.get("order", 3), facts.get("spread", 2.0)
         self.cache_tokens = facts.get("cache_tokens", 1 << 30)
         self.prefixes = True
+        self.rough = None
         self.open_rows: dict[int, list[int]] = {}
         self.sizes: dict[int, int] = {}
         self.opened = 0

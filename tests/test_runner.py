@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import warnings
 from dataclasses import replace
 
@@ -16,12 +17,15 @@ from tascel.bench.compare import interleave, report, table
 from tascel.bench.contenders import Answer, contenders
 from tascel.bench.prompts import prompts, requests
 from tascel.bench.verify import Difference, Report
+from tascel.bundle import put_selection
+from tascel.codec import Codec
 from tascel.decode.loop import complete
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.engines.profile import measure, price_of
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
+from tascel.selection import Selection
 from tascel.types import Request, Sampling, Trace
 
 PROMPTS = [f"light {i} in the den" for i in range(6)]
@@ -245,3 +249,55 @@ def test_the_cache_is_as_big_as_asked_for(toy_folder, cache):
 def test_a_prompt_longer_than_the_context_is_refused(runner):
     with pytest.raises(RequestError, match="context"):
         runner.generate("long " * 400)
+
+
+@pytest.fixture(scope="module")
+def selected(runner, toy_folder, tmp_path_factory):
+    """The runner's bundle with a selection of every third id."""
+    folder = tmp_path_factory.mktemp("selected") / "bundle"
+    shutil.copytree(runner.bundle.path, folder)
+    codec = Codec.from_pretrained(toy_folder)
+    ids = np.arange(0, 260, 3, dtype=np.int32)
+    vocab_size = runner.bundle.manifest.vocab_size
+    put_selection(folder, Selection(ids, vocab_size, 0.0, 0.01, 0.9, 12), codec)
+    return folder
+
+
+def test_a_bundle_with_a_selection_answers_as_one_without(runner, selected, toy_folder, cache):
+    plain = tascel.load(None, model=toy_folder)
+    offered = drafted = 0
+    for drafts in (True, False):
+        tailored = tascel.load(selected, model=toy_folder, drafts=drafts)
+        assert tailored.head == "lossless"
+        assert tailored.setting.file != runner.setting.file
+        wanted = [tailored.request(p, max_tokens=24) for p in PROMPTS]
+        ended = [e.completion for e in tailored.run_many(wanted, rows=3) if e.completion]
+        alone = [complete(tailored.run(request)) for request in wanted]
+        truth = [complete(plain.run(request)).tokens for request in wanted]
+        assert [answer.tokens for answer in alone] == truth
+        assert sorted(answer.tokens for answer in ended) == sorted(truth)
+        offered += sum(answer.stats.offered.get("head", 0) for answer in alone)
+        drafted += sum(answer.stats.offered.get("corpus", 0) for answer in alone)
+    assert offered > 0
+    assert drafted > 0
+
+
+def test_heads_are_refused_by_name(selected, toy_folder, cache):
+    assert tascel.load(selected, model=toy_folder, head="full").head == "full"
+    assert tascel.load(None, model=toy_folder).head == "full"
+    with pytest.raises(RequestError, match="unknown head half"):
+        tascel.load(selected, model=toy_folder, head="half")
+    with pytest.raises(RequestError, match="a fast head needs a bundle with a selection"):
+        tascel.load(None, model=toy_folder, head="fast")
+
+
+def test_a_report_says_how_much_was_rolled_back(selected, toy_folder, cache):
+    tailored = tascel.load(selected, model=toy_folder, drafts=False)
+    asked = [tailored.request(p, max_tokens=16) for p in PROMPTS[:2]]
+    rounds = interleave(tailored, contenders(tailored, ["none", "tascel"]), asked)
+    content = report(tailored, rounds)
+    assert content["head"] == "lossless"
+    plain, ours = content["rows"]
+    assert plain["rolled_back"] is None
+    assert 0 < ours["rolled_back"] < 1
+    assert ours["identical"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,8 @@ from tascel.learned import Learned, read_learned, read_router, write_learned, wr
 from tascel.route.classify import Classifier
 from tascel.route.draft import Lane, RoutedDraft
 from tascel.route.policy import Policy, Tally
-from tascel.store.folder import open_folder
+from tascel.selection import FACTS, IDS, Selection, read_selection, write_selection
+from tascel.store.folder import check_folder, open_folder, write_folder
 from tascel.store.manifest import Manifest
 
 TOKENIZER = "tokenizer"
@@ -34,7 +36,8 @@ class Bundle:
 
     `learned` is what all traces teach; `tasks` are the tasks that were found or named in them, none
     if they are one, and `classifier` tells prompts of these apart. `given` is the codec it was
-    opened for, None if it shall use its own.
+    opened for, None if it shall use its own. `selection` are the ids that answers need, None if
+    nobody has told them (`tascel tailor`).
     """
 
     path: Path
@@ -43,6 +46,7 @@ class Bundle:
     tasks: Sequence[Task] = ()
     classifier: Classifier | None = None
     given: Codec | None = None
+    selection: Selection | None = None
 
     @staticmethod
     def open(path: str | Path, codec: Codec | None = None) -> Bundle:
@@ -71,14 +75,15 @@ class Bundle:
         if manifest.segments != folders:
             raise BundleError(f"{path}: has segments {manifest.segments}", _REBUILD)
         learned, *own = (read_learned(path / folder, manifest.vocab_size) for folder in folders)
+        selected = read_selection(path, manifest.vocab_size) if IDS in manifest.files else None
         if not own:
-            return Bundle(path, manifest, learned, given=codec)
+            return Bundle(path, manifest, learned, given=codec, selection=selected)
         classifier, tallies = read_router(path / ROUTER, len(own))
         tasks = [
             Task(entry.name, learned_there, pair)
             for entry, learned_there, pair in zip(manifest.tasks, own, tallies, strict=True)
         ]
-        return Bundle(path, manifest, learned, tasks, classifier, codec)
+        return Bundle(path, manifest, learned, tasks, classifier, codec, selected)
 
     @property
     def corpus(self) -> Corpus:
@@ -158,3 +163,33 @@ def fill(
     if classifier is not None:
         write_router(folder / ROUTER, classifier, [task.tallies for task in tasks])
     (folder / SUMMARY).write_text(summary, encoding="utf-8")
+
+
+def put_selection(path: str | Path, selection: Selection, codec: Codec) -> Manifest:
+    """Store what answers need in the bundle at `path`, in place of a former selection. Its other
+    files stay what they are.
+
+    Args:
+        codec: of the model that the selection is for.
+
+    Raises:
+        BundleError: no bundle, a damaged one, or one of another tokenizer; or it cannot be written.
+    """
+    path = Path(path)
+    bundle = Bundle.open(path, codec)
+
+    def fill(folder: Path) -> Manifest:
+        # Damage would get a checksum of its own, and never be found.
+        manifest = check_folder(path)
+        if manifest != bundle.manifest:
+            raise BundleError(f"{path}: was replaced meanwhile", "Try again")
+        for name in manifest.files.keys() - {IDS, FACTS}:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            try:
+                (folder / name).hardlink_to(path.resolve() / name)
+            except OSError:  # a file system without links
+                shutil.copy2(path / name, folder / name)
+        write_selection(folder, selection)
+        return manifest
+
+    return write_folder(path, fill)

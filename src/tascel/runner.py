@@ -30,6 +30,12 @@ from tascel.types import Chunk, Completion, Grammar, Message, Processor, Request
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from tascel.engines.hf.vocabulary import Vocabulary
+    from tascel.selection import Selection
+
+#: How the vocabulary's matrices may be used.
+HEADS = ("auto", "full", "lossless", "fast")
+
 
 class Asked(TypedDict, total=False):
     """What a prompt may be asked with.
@@ -63,6 +69,7 @@ class Runner:
         draft: None decodes plainly.
         breaker: stops the draft when it has not paid; shared by all requests of the runner.
         setting: what was measured for `price`.
+        head: "full", "lossless" or "fast".
     """
 
     model: PreTrainedModel
@@ -73,6 +80,7 @@ class Runner:
     setting: Setting
     breaker: Breaker
     bundle: Bundle | None = None
+    head: str = "full"
 
     def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).
@@ -122,9 +130,9 @@ class Runner:
         plain: bool = False,
     ) -> Generator[Chunk, None, Completion]:
         """Answer a request with the runner's draft and breaker, with others, or with no draft
-        (`plain`)."""
+        and token by token (`plain`)."""
         if plain:
-            return decode(self.engine, None, request, self.price, self.codec.stream())
+            return decode(self.engine, None, request, self.price, self.codec.stream(), ahead=False)
         return decode(
             self.engine,
             draft or self.draft,
@@ -168,7 +176,8 @@ class Runner:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
         or with no draft (`plain`)."""
         draft, breaker = (None, None) if plain else (self.draft, self.breaker)
-        return Scheduler(Loop(self.engine, draft, self.price, breaker), self.codec.stream, rows)
+        loop = Loop(self.engine, draft, self.price, breaker, ahead=not plain)
+        return Scheduler(loop, self.codec.stream, rows)
 
 
 _serial: Iterator[int] = count(1)
@@ -183,6 +192,7 @@ def load(
     device: str | None = None,
     config: DraftConfig | None = None,
     drafts: bool = True,
+    head: str = "auto",
     cache_tokens: int | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Runner:
@@ -196,18 +206,30 @@ def load(
         device: as torch names it; default: a GPU if there is one.
         config: how to draft.
         drafts: False runs without drafts, and so runs models that cannot take drafts back.
+        head: "full" is the model's own; with "lossless" the ids that the bundle selects and the
+            prompt's guess and the whole head, off the device, has the last word; with "fast" no
+            other id is ever written. "auto": lossless if the bundle has a selection, else full.
         cache_tokens: what all requests together may hold of the KV cache, prompts and answers.
         profile: hears how far measuring the verify cost is, if that has to be done now.
 
     Raises:
-        ModelError: the model or adapter cannot be loaded, or cannot check drafts.
+        ModelError: the model or adapter cannot be loaded, or cannot check drafts; its vocabulary
+            cannot be tailored.
         BundleError: the bundle is damaged or belongs to another tokenizer.
+        RequestError: there is no such head, or the bundle has no selection for it.
     """
-    from tascel.engines.hf.load import fingerprint, load_model, tokenizer_of
+    from tascel.engines.hf.load import fingerprint, load_model, load_tailored, tokenizer_of
 
     codec = Codec.from_pretrained(tokenizer_of(model, adapter))
     opened = Bundle.open(bundle, codec) if bundle is not None else None
-    lm = load_model(model, adapter, dtype, device)
+    head, selection = _head(head, opened)
+    vocabulary = None
+    if selection is None:
+        lm = load_model(model, adapter, dtype, device)
+    else:
+        lm, vocabulary = load_tailored(
+            model, selection.ids, head == "lossless", adapter, dtype, device
+        )
     weights = fingerprint(model, adapter)
     if opened and opened.manifest.weights not in (None, weights):
         warnings.warn(
@@ -218,8 +240,24 @@ def load(
     name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
     return attach(
         lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts,
-        cache_tokens=cache_tokens, profile=profile,
+        cache_tokens=cache_tokens, profile=profile, vocabulary=vocabulary, head=head,
     )  # fmt: skip
+
+
+def _head(asked: str, bundle: Bundle | None) -> tuple[str, Selection | None]:
+    """Which head to run with, and the ids it needs."""
+    if asked not in HEADS:
+        raise RequestError(f"unknown head {asked}", f"Choose one of {', '.join(HEADS)}")
+    selection = bundle.selection if bundle is not None else None
+    if asked == "auto":
+        asked = "full" if selection is None else "lossless"
+    if asked == "full":
+        return asked, None
+    if selection is None:
+        raise RequestError(
+            f"a {asked} head needs a bundle with a selection", "`tascel tailor --bundle` stores one"
+        )
+    return asked, selection
 
 
 def attach(
@@ -233,29 +271,38 @@ def attach(
     drafts: bool = True,
     cache_tokens: int | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
+    vocabulary: Vocabulary | None = None,
+    head: str = "full",
 ) -> Runner:
     """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
 
-    `name` and `weights`, a digest, say what the price of a pass is kept for.
+    `name` and `weights`, a digest, say what the price of a pass is kept for. `vocabulary` is the
+    model's if `head` is not "full".
     """
     from tascel.engines.hf.engine import HfEngine
 
-    engine = HfEngine(model, allow_no_drafts=not drafts, cache_tokens=cache_tokens)
-    setting = _setting(model, engine.packed, name, weights)
+    engine = HfEngine(
+        model, allow_no_drafts=not drafts, cache_tokens=cache_tokens,
+        vocabulary=vocabulary, lossless=head == "lossless",
+    )  # fmt: skip
+    how = "packed" if engine.packed else "row by row"
+    if vocabulary is not None:
+        how += f", {head} head of {len(vocabulary.head.static)}"
+    setting = _setting(model, how, name, weights)
     draft: Draft | None = None
     price = Price.free()
     if bundle and drafts:
         price = price_of(engine, setting, progress=profile)
         config = config or DraftConfig()
         draft = bundle.draft(replace(config, trees=config.trees and engine.trees))
-    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle)
+    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head)
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()
     return runner
 
 
-def _setting(model: PreTrainedModel, packed: bool, name: str, weights: str) -> Setting:
+def _setting(model: PreTrainedModel, how: str, name: str, weights: str) -> Setting:
     import torch
 
     device = model.device
@@ -266,6 +313,6 @@ def _setting(model: PreTrainedModel, packed: bool, name: str, weights: str) -> S
         device=device.type,
         dtype=str(model.dtype).removeprefix("torch."),
         threads=torch.get_num_threads(),
-        runtime=f"torch {torch.__version__}, {'packed' if packed else 'row by row'}",
+        runtime=f"torch {torch.__version__}, {how}",
         machine=gpu,
     )

@@ -10,12 +10,15 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 
 
 class TokenBytes:
-    """The bytes of each id of a vocabulary; those of an answer's ids, joined, are its text."""
+    """The bytes of each id of a vocabulary; those of an answer's ids, joined, are its text.
+
+    Attributes:
+        byte_level: entries spell bytes, each as one printable character.
+    """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
-        # Byte-level vocabularies spell each byte as one printable character, as GPT-2's does.
-        self._spelled = "ByteLevel" in repr(tokenizer.decoder)
+        self.byte_level = "ByteLevel" in repr(tokenizer.decoder)
         self._added = frozenset(tokenizer.get_added_tokens_decoder())
 
     def __call__(self, token: int) -> bytes:
@@ -23,11 +26,17 @@ class TokenBytes:
         spelled = self._tokenizer.id_to_token(token) or ""
         if token in self._added:
             return spelled.encode()
-        if self._spelled:
+        if self.byte_level:
             return bytes(_BYTES[char] for char in spelled if char in _BYTES)
         if fallback := _BYTE.fullmatch(spelled):
             return bytes.fromhex(fallback[1])
         return spelled.replace("▁", " ").encode()
+
+    def singles(self) -> frozenset[int]:
+        """The ids that stand for one byte each, out of which any text can be put together."""
+        vocabulary = self._tokenizer.get_vocab(with_added_tokens=False)
+        alone = _BYTES.keys().__contains__ if self.byte_level else _BYTE.fullmatch
+        return frozenset(id_ for piece, id_ in vocabulary.items() if alone(piece)) - self._added
 
 
 def _byte_alphabet() -> dict[str, int]:

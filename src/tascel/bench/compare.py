@@ -59,6 +59,7 @@ def setting(runner: Runner) -> dict[str, Any]:
         "model": runner.setting.model,
         "device": f"{runner.setting.device}, {runner.setting.machine}",
         "dtype": runner.setting.dtype,
+        "head": runner.head,
         "price_file": runner.setting.file.name,
         "price_ms": [round(float(ms), 3) for ms in runner.price.ms[0]],
     }
@@ -69,7 +70,7 @@ def table(rounds: Sequence[Round], baseline: str = "none") -> list[dict[str, Any
 
     `speedup` compares seconds per token after the prefill's token, `speedup_total` all seconds;
     `interval` is that total's 95 % paired-bootstrap interval; `identical` compares token ids with
-    the baseline's.
+    the baseline's. `rolled_back` is the share of a reduced head's tokens that were not kept.
     """
     if not rounds:
         return []
@@ -97,7 +98,15 @@ def _row(name: str, rounds: Sequence[Round], baseline: str) -> dict[str, Any]:
         "mismatches": mismatches,
         "interval": [*interval(base_seconds, seconds)],
         "by_source": dict(_by_source(own, tokens)),
+        "rolled_back": _rolled_back(own),
     }
+
+
+def _rolled_back(answers: Sequence[Answer]) -> float | None:
+    """Which share of the tokens that a reduced head picked the whole one took back; None where it
+    picked none."""
+    offered = sum(a.offered.get("head", 0) for a in answers)
+    return 1 - sum(a.drafted.get("head", 0) for a in answers) / offered if offered else None
 
 
 def _decode_rate(answers: Sequence[Answer], base: Sequence[Answer]) -> float:

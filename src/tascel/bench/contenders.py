@@ -19,9 +19,9 @@ from tascel.types import Chunk, Completion, Request
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What one contender made of one prompt. `steps` counts passes, the prefill included;
-    `drafted` the tokens that a draft had right, by source; `sources` who wrote each token, where
-    the contender knows; `task` whose draft served, where a bundle has several."""
+    """What one contender made of one prompt. `steps` counts passes, the prefill included; `offered`
+    the tokens of drafts, by source, and `drafted` those that were right; `sources` who wrote each
+    token, where the contender knows; `task` whose draft served, where a bundle has several."""
 
     tokens: tuple[int, ...]
     prefill_seconds: float
@@ -30,6 +30,7 @@ class Answer:
     drafted: Mapping[str, int] = field(default_factory=dict[str, int])
     sources: tuple[str, ...] = ()
     task: str | None = None
+    offered: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 Contender = Callable[[Request], Answer]
@@ -83,6 +84,7 @@ def _ours(
             stats.accepted,
             done.sources,
             stats.task,
+            stats.offered,
         )
 
     return answer

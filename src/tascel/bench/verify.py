@@ -78,7 +78,7 @@ def verify(
         for name in names:
             theirs = others[name](request).tokens
             if theirs != ours.tokens:
-                differences.append(_difference(runner, request, name, ours.tokens, theirs))
+                differences.append(difference(runner, request, name, ours.tokens, theirs))
         progress(done, len(requests))
     return Report(
         prompts=len(requests),
@@ -91,9 +91,10 @@ def verify(
     )
 
 
-def _difference(
+def difference(
     runner: Runner, request: Request, against: str, ours: Sequence[int], theirs: Sequence[int]
 ) -> Difference:
+    """Where one answer left another, and how far apart the two tokens were there."""
     pairs = zip(ours, theirs, strict=False)
     shorter = min(len(ours), len(theirs))
     at = next((i for i, (a, b) in enumerate(pairs) if a != b), shorter)

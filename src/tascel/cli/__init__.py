@@ -23,6 +23,7 @@ from tascel.cli import (
     profile,
     replay,
     serve,
+    tailor,
     tasks,
     verify,
 )
@@ -69,6 +70,7 @@ for verb in (
     assets,
     mine,
     finetune,
+    tailor,
     doctor,
 ):
     name = verb.__name__.rsplit(".", 1)[1]

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import batches_table, by_task, err, out, progress, rows_table, write_json
+from tascel.cli.console import (
+    batches_table,
+    by_task,
+    err,
+    out,
+    progress,
+    rows_table,
+    tell_head,
+    write_json,
+)
 from tascel.store.file import whole_file
 
 if TYPE_CHECKING:
@@ -42,6 +51,8 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, help="With --rows: runs of each.")] = 5,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    head: options.Head = "auto",
+    fast: options.Fast = False,
     answers: Annotated[
         Path | None,
         typer.Option(help="JSONL file to write our answers to, as `tascel generate -o` does."),
@@ -63,11 +74,13 @@ def bench(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            head="fast" if fast else head,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
         others = [name.strip() for name in against.split(",")]
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
         asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
+        tell_head(runner)
         if rows > 1:
             runs = race(
                 runner, [request for _, request in asked], rows, names, repeats,

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -27,6 +27,9 @@ from rich.text import Text
 
 from tascel.store.file import whole_file
 
+if TYPE_CHECKING:
+    from tascel.runner import Runner
+
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
@@ -34,6 +37,7 @@ err = Console(stderr=True, highlight=False)
 COLOURS: Mapping[str, str] = {
     "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
     "prediction": "yellow", "grammar": "blue", "neighbours": "bright_green", "slots": "bright_cyan",
+    "head": "",
 }  # fmt: skip
 
 
@@ -90,6 +94,18 @@ def by_task(tasks: Iterable[str | None]) -> str | None:
     counts = Counter(task for task in tasks if task is not None)
     listed = "; ".join(f"{n:,} {task}" for task, n in counts.most_common())
     return f"by task: {listed}" if listed else None
+
+
+def tell_head(runner: Runner) -> None:
+    """How rarely the held-out answers needed what a fast head cannot write, on standard error."""
+    selection = runner.bundle.selection if runner.bundle is not None else None
+    if runner.head == "fast" and selection is not None:
+        err.print(
+            f"fast: a head of {len(selection.ids):,} rows and the prompt's; of held-out answers "
+            f"{selection.misses:.2%} of the tokens had none, and {1 - selection.covered:.1%} of "
+            "the answers held such a token",
+            soft_wrap=True,
+        )
 
 
 def plain_table(title: str, heads: Sequence[str]) -> Table:

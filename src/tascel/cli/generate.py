@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 from tascel.cli import options
-from tascel.cli.console import COLOURS, by_task, err, legend, out, progress
+from tascel.cli.console import COLOURS, by_task, err, legend, out, progress, tell_head
 from tascel.errors import TascelError
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ def generate(
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    head: options.Head = "auto",
+    fast: options.Fast = False,
     cache_tokens: options.CacheTokens = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
@@ -84,9 +86,11 @@ def generate(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            head="fast" if fast else head,
             drafts=not no_drafts, cache_tokens=cache_tokens,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
+    tell_head(runner)
     bad = BadLines()
     traces = (
         read(prompts, split, limit, bad.add if skip_bad else None)
@@ -247,6 +251,7 @@ class Run:
             "stop": list(self.stop),
             "max_tokens": self.max_tokens,
             "form": self.form,
+            **({"head": "fast"} if self.runner.head == "fast" else {}),
         }
 
     def _refuse(

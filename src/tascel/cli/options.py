@@ -44,6 +44,17 @@ Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[
     str | None, typer.Option(help="As torch names it; default: a GPU if there is one.")
 ]
+Head = Annotated[
+    str,
+    typer.Option(
+        help="full, lossless or fast: the model's own, or that of the bundle's selection with or "
+        "without the full one's check; auto is lossless where the bundle has a selection."
+    ),
+]
+Fast = Annotated[
+    bool,
+    typer.Option("--fast", help="As --head fast, whose answers may differ; says how rarely."),
+]
 CacheTokens = Annotated[
     int | None,
     typer.Option(min=64, help="What all prompts and answers under way may hold, in tokens."),

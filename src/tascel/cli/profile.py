@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from tascel.cli import options
 from tascel.cli.console import out, progress
 
@@ -11,6 +16,11 @@ def profile(
     adapter: options.Adapter = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    bundle: Annotated[
+        Path | None, typer.Option(help="Measure with the head of this bundle's selection.")
+    ] = None,
+    head: options.Head = "auto",
+    fast: options.Fast = False,
 ) -> None:
     """Measure anew what a pass costs by its rows and tokens, and keep it in the price file."""
     from rich.table import Table
@@ -18,7 +28,10 @@ def profile(
     from tascel.engines.profile import BATCH_WIDTHS, price_of
     from tascel.runner import load
 
-    runner = load(None, model=model, adapter=adapter, dtype=dtype, device=device)
+    runner = load(
+        bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+        head="fast" if fast else head, drafts=bundle is None,
+    )  # fmt: skip
     with progress() as report:
         price = price_of(
             runner.engine,

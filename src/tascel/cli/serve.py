@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import err, progress
+from tascel.cli.console import err, progress, tell_head
 
 
 def serve(
@@ -49,6 +49,8 @@ def serve(
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    head: options.Head = "auto",
+    fast: options.Fast = False,
 ) -> None:
     """Serve a model with an OpenAI-compatible API until SIGTERM or Ctrl-C."""
     from tascel.errors import ModelError
@@ -72,9 +74,11 @@ def serve(
         with progress() as show:
             runner = load(
                 bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+                head="fast" if fast else head,
                 drafts=not no_drafts, cache_tokens=cache_tokens,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
+        tell_head(runner)
         served = Served(runner, name or _public(model), limits, temperature)
         server = Server(App(served, api_key or None), limits)
         address, taken = bound.getsockname()[:2]

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from tascel.cli import options
-from tascel.cli.console import err, out, progress, write_json
+from tascel.cli.console import err, out, progress, tell_head, write_json
 
 
 def verify(
@@ -20,6 +20,8 @@ def verify(
     max_tokens: options.MaxTokens = 256,
     dtype: options.Dtype = "float32",
     device: options.Device = None,
+    head: options.Head = "auto",
+    fast: options.Fast = False,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="For temperatures above 0.")] = 0,
     json: options.Json = None,
@@ -44,8 +46,10 @@ def verify(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            head="fast" if fast else head,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
+        tell_head(runner)
         sampling = Sampling(temperature=temperature, seed=seed)
         traces = read(prompts, split, limit, on_bad)
         asked = requests(runner, traces, max_tokens, sampling, on_bad)
@@ -53,7 +57,15 @@ def verify(
         report = run(runner, wanted, lambda done, total: show("comparing", done, total))
     if bad.count:
         err.print(str(bad), markup=False)
-    write_json(json, {"dtype": runner.setting.dtype, "equal": report.equal, **asdict(report)})
+    write_json(
+        json,
+        {
+            "dtype": runner.setting.dtype,
+            "head": runner.head,
+            "equal": report.equal,
+            **asdict(report),
+        },
+    )
     out.print(
         f"{report.prompts} answers, {report.tokens:,} tokens, {report.drafted_share:.0%} drafted; "
         f"{report.rejects} steps refused a draft, {report.block_stops} answers ended inside a block"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -11,11 +12,12 @@ from numpy.typing import NDArray
 
 from tascel.decode.engine import Engine, Row, Verdict
 from tascel.decode.pick import Picker
+from tascel.decode.reach import Reach
 from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
 from tascel.draft.base import Proposal, Session
 from tascel.draft.prediction import Prediction
-from tascel.errors import RequestError
+from tascel.errors import ModelError, RequestError
 from tascel.types import SOURCES, Chunk, Completion, Constraint, Ids, Logprobs, Request, Stats
 
 
@@ -73,7 +75,8 @@ class Answer:
     """One request's state in the loop.
 
     `unread` is what of the prompt no pass has read yet; `limit` how many tokens may be written;
-    `failed` why the answer cannot go on.
+    `failed` why the answer cannot go on; `reach` how far the engine may run ahead, which took
+    `rough_passes` so far.
     """
 
     request: Request
@@ -94,6 +97,8 @@ class Answer:
     rejects: int = 0
     block_stops: int = 0
     failed: Exception | None = None
+    reach: Reach = field(default_factory=Reach)
+    rough_passes: int = 0
 
     @staticmethod
     def start(engine: Engine, request: Request, detokenizer: Detokenizer) -> Answer:
@@ -147,6 +152,16 @@ class Answer:
         self.seconds.append(seconds)
         self.prefill_passes += 1
 
+    def guess(self, verdict: Verdict, further: Sequence[int]) -> int | None:
+        """What a rough verdict lets come after the answer and `further`; None if that ends it, or
+        nothing can be told."""
+        self.rough_passes += 1
+        try:
+            token = self.picker.guess(verdict, -1, [*self.written, *further])
+        except ModelError:  # the check will find what is wrong, if anything is
+            return None
+        return None if self.stopper.ends(token) else token
+
     def take(self, verdict: Verdict, offered: Proposal) -> tuple[list[Chunk], list[int]]:
         """Write what the pass allows: the accepted path, then the model's own token."""
         fresh: list[Chunk] = []
@@ -160,6 +175,7 @@ class Answer:
         self.offered.update(SOURCES[code] for code in codes)
         refused = len(fresh) > len(path) and np.any(offered.parents == (path or [-1])[-1])
         self.rejects += bool(refused)
+        self.reach.learn(offered, len(path))
         return fresh, path
 
     def _walk(
@@ -208,7 +224,7 @@ class Answer:
             sources=sources,
             finish_reason=self.stopper.reason,
             stats=Stats(
-                steps=len(self.seconds),
+                steps=len(self.seconds) + self.rough_passes,
                 prefill_seconds=sum(self.seconds[: self.prefill_passes]),
                 decode_seconds=sum(self.seconds[self.prefill_passes :]),
                 shared=self.shared,

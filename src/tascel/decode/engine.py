@@ -44,6 +44,19 @@ class Verdict(Protocol):
         ...
 
 
+class Rough(Protocol):
+    """A pass of the same rows that costs less and knows less."""
+
+    def __call__(self, rows: Sequence[Row], leads: Sequence[Ids]) -> list[Verdict]:
+        """Feed each row its lead. In the verdicts, which have no node but the root, some ids may
+        be missing (-inf).
+
+        The tokens are not kept: the next `check` finds that they were read if they are offered to
+        it, the first lead among them as its lead, and takes them back else.
+        """
+        ...
+
+
 class Engine(Protocol):
     """One model in one runtime, seen as rows of cached tokens; a batch of one is no special
     case."""
@@ -63,6 +76,8 @@ class Engine(Protocol):
     drafts: bool
     #: Tokens that all rows together may hold.
     cache_tokens: int
+    #: Passes that guess; None if it has none, or cannot take tokens back.
+    rough: Rough | None
 
     @property
     def prefixes(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Protocol, cast
 
 import numpy as np
 
+from tascel.decode.ahead import run_ahead
 from tascel.decode.answer import Answer, longest_answer
 from tascel.decode.engine import Engine
 from tascel.decode.stop import Detokenizer
@@ -44,13 +45,14 @@ class Loop:
     """An engine and what drafts for it. One `step` is one pass over any number of answers.
 
     The tokens are those of plain decoding (`draft` None), whatever the draft proposes and whoever
-    shares the pass.
+    shares the pass. Where nothing is proposed the engine runs ahead, if it can and `ahead` says so.
     """
 
     engine: Engine
     draft: Draft | None
     price: Price
     breaker: Breaker | None = None
+    ahead: bool = True
 
     def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
         """Open a row and the drafts for `request`. Raises as `decode` does."""
@@ -83,6 +85,7 @@ class Loop:
             for answer, piece in zip(answers, pieces, strict=True)
         ]
         self._propose(turns)
+        self._run_ahead(turns)
         verdicts = self.engine.check(
             [answer.row for answer in answers],
             [turn.lead for turn in turns],
@@ -116,6 +119,19 @@ class Loop:
             afforded = afford([turn.offered for turn in able], sure, cost)
             for turn, offered in zip(able, afforded, strict=True):
                 turn.offered = offered
+
+    def _run_ahead(self, turns: Sequence[_Turn]) -> None:
+        """Where nothing is drafted and no prompt read, offer what rough passes pick."""
+        rough = self.engine.rough
+        if (
+            self.ahead
+            and rough is not None
+            and not any(len(turn.offered) or len(turn.answer.unread) for turn in turns)
+            and all(turn.answer.picker.stateless for turn in turns)
+        ):
+            chains = run_ahead(rough, self.engine, [turn.answer for turn in turns])
+            for turn, chain in zip(turns, chains, strict=True):
+                turn.offered = chain
 
     def _drafts(self, turns: Sequence[_Turn], pending: int) -> list[Proposal]:
         """What the draft proposes by turn; nothing while the breaker rests it."""
@@ -198,15 +214,17 @@ def decode(
     price: Price,
     detokenizer: Detokenizer,
     breaker: Breaker | None = None,
+    ahead: bool = True,
 ) -> Generator[Chunk, None, Completion]:
-    """Answer one request, token by token; the generator returns the Completion.
+    """Answer one request, token by token; the generator returns the Completion. The parameters are
+    those of `Loop`.
 
     Closing the generator early frees the row and the draft's session.
 
     Raises:
         RequestError: what `longest_answer` refuses.
     """
-    loop = Loop(engine, draft, price, breaker)
+    loop = Loop(engine, draft, price, breaker, ahead)
     longest_answer(engine, request)  # refused now, not at the first token
     return _run(loop, request, detokenizer)
 

@@ -46,6 +46,15 @@ class Picker:
             self._constraint.accept(token)
         return token
 
+    @property
+    def stateless(self) -> bool:
+        """Whether no grammar and no processors move along with picks."""
+        return self._constraint is None and not self._processors
+
+    def guess(self, verdict: Verdict, node: int, history: Sequence[int]) -> int:
+        """What `pick` would take, which must be `stateless`. Raises as it does."""
+        return self._pick(verdict, node, history)
+
     def scores(
         self, logits: NDArray[np.float32], history: Sequence[int]
     ) -> tuple[NDArray[np.intp], Scores]:

@@ -44,6 +44,10 @@ class Stopper:
         self._detokenizer = detokenizer
         self._held = ""
 
+    def ends(self, token: int) -> bool:
+        """Whether `token` ends any answer."""
+        return token in self._eos_ids
+
     def push(self, token: int) -> str:
         """Take the next token; return the text that is now certain."""
         self._left -= 1

@@ -13,7 +13,7 @@ from tascel.types import SOURCES
 #: No verify pass is wider: a bound on memory that no priced draft reaches.
 WIDEST = 512
 
-_OTHERS = np.isin(SOURCES, ("prediction", "grammar"))
+_OTHERS = np.isin(SOURCES, ("prediction", "grammar", "head"))
 
 
 def trim(proposal: Proposal, room: int, vocab_size: int, trees: bool = True) -> Proposal:
@@ -47,7 +47,8 @@ def trim(proposal: Proposal, room: int, vocab_size: int, trees: bool = True) -> 
 
 
 def ours(proposal: Proposal) -> NDArray[np.bool_]:
-    """Which nodes the draft answers for, not the caller's prediction nor the grammar: bool[W]."""
+    """Which nodes the draft answers for, not the caller's prediction, the grammar or the
+    engine: bool[W]."""
     return ~_OTHERS[proposal.source]
 
 

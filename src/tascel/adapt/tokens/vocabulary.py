@@ -17,6 +17,7 @@ from typing import Any, cast
 
 from tokenizers import Tokenizer
 
+from tascel.adapt.families import family
 from tascel.codec import NEW_TOKENS
 from tascel.errors import ModelError
 from tascel.new_tokens import NewTokens
@@ -184,20 +185,11 @@ class Vocabulary:
 
 
 def _family(spec: Mapping[str, Any], name: str) -> str:
-    model, decoder = spec["model"], json.dumps(spec["decoder"], ensure_ascii=False)
-    kind = model["type"]
-    if kind == "Unigram" and "Metaspace" in decoder:
-        return kind
-    affixes = model.get("continuing_subword_prefix") or model.get("end_of_word_suffix")
-    if kind == "BPE" and not affixes:
-        whole = ", whole pieces first" if model.get("ignore_merges") else ""
-        if '"ByteLevel"' in decoder:
-            return f"byte-level BPE{whole}"
-        if "▁" in decoder:
-            return f"SentencePiece BPE{whole}"
+    if (known := family(spec)) is not None:
+        return known
     raise ModelError(
-        f"new tokens cannot be added to the {kind} tokenizer of {name}: only byte-level BPE, "
-        "SentencePiece BPE and Unigram are known",
+        f"new tokens cannot be added to the {spec['model']['type']} tokenizer of {name}: only "
+        "byte-level BPE, SentencePiece BPE and Unigram are known",
         _OTHER,
     )
 

@@ -10,13 +10,16 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
-from tascel.decode.engine import Row, Verdict
+from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.hf.packed import Packed
 from tascel.engines.hf.rows import RowByRow
 from tascel.engines.hf.selfcheck import packs, self_check
 from tascel.engines.hf.slab import SHORTEST
+from tascel.engines.hf.tailored import Tailored
 from tascel.engines.hf.traits import read_traits
+from tascel.engines.hf.verdict import Run
+from tascel.engines.hf.vocabulary import Vocabulary
 from tascel.errors import ModelError
 from tascel.types import Ids
 
@@ -28,7 +31,10 @@ CACHE_TOKENS, LONGEST_TEXT = 1 << 15, 1 << 17
 class Rows(Protocol):
     """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
 
-    prefixes: bool
+    @property
+    def prefixes(self) -> bool: ...  # noqa: D102
+    @prefixes.setter
+    def prefixes(self, kept: bool) -> None: ...
 
     def fits(self, size: int) -> bool: ...  # noqa: D102
     def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
@@ -47,12 +53,16 @@ class HfEngine:
     plainly (`drafts` False). What the model's code says about itself is confirmed by a few tiny
     passes, so an unknown family costs speed and not correctness.
 
+    `packed` says whether a batch is one pass.
+
     Args:
         model: the model; it keeps its own attention outside our passes.
         allow_no_drafts: whether to take a model that cannot take tokens back.
         cache_tokens: what all rows together may hold, rounded down to a power of two, at least 64;
             default: 32,768, or as many as the longest text the model knows.
         prefixes: whether prompts that begin alike are read once.
+        vocabulary: the model's, if it is tailored.
+        lossless: with `vocabulary`: the whole head has the last word.
 
     Raises:
         ModelError: the model is an encoder-decoder, or cannot roll back and `allow_no_drafts` is
@@ -65,8 +75,12 @@ class HfEngine:
         allow_no_drafts: bool = False,
         cache_tokens: int | None = None,
         prefixes: bool = True,
+        vocabulary: Vocabulary | None = None,
+        lossless: bool = True,
     ) -> None:
         self._model = model.eval()
+        self._vocabulary = vocabulary
+        run = vocabulary.run if vocabulary is not None else None
         self._traits = traits = read_traits(model)
         self.context_limit = traits.context_limit
         self.draft_limit = traits.rope_switch
@@ -77,8 +91,11 @@ class HfEngine:
             cache_tokens = 1 << (longest - 1).bit_length()
         self.cache_tokens = 1 << (max(cache_tokens, SHORTEST).bit_length() - 1)
         self.drafts, self.trees, obstacle = not traits.obstacle, False, traits.obstacle
-        packed = self._packed(prefixes) if traits.own_attention else None
-        self._rows: Rows = packed or RowByRow(model, traits, self.cache_tokens)
+        self.rough: Rough | None = None
+        packed = self._packed(prefixes, run) if traits.own_attention else None
+        self.packed = packed is not None
+        inner = packed or RowByRow(model, traits, self.cache_tokens, run)
+        self._rows: Rows = self._under(inner, lossless=True)
         if packed is not None:
             self.trees = True
         elif self.drafts:
@@ -89,11 +106,9 @@ class HfEngine:
                 f"{traits.name} cannot check drafts: {obstacle}",
                 "Ask to run it without drafts, or use a model with plain attention layers",
             )
-
-    @property
-    def packed(self) -> bool:
-        """Whether a batch is one pass."""
-        return isinstance(self._rows, Packed)
+        self._rows = self._under(inner, lossless)
+        if isinstance(self._rows, Tailored) and lossless and self.drafts:
+            self.rough = self._rows.rough
 
     @property
     def device(self) -> torch.device:
@@ -135,10 +150,14 @@ class HfEngine:
         """Drop what is kept of closed rows for prompts that begin alike."""
         self._rows.forget()
 
-    def _packed(self, prefixes: bool) -> Packed | None:
+    def _under(self, inner: Packed | RowByRow, lossless: bool) -> Rows:
+        """The rows under a tailored vocabulary, if there is one."""
+        return inner if self._vocabulary is None else Tailored(inner, self._vocabulary, lossless)
+
+    def _packed(self, prefixes: bool, run: Run | None) -> Packed | None:
         """The model's rows packed, if it then answers as it does alone."""
-        packed = Packed(self._model, self._traits, self.cache_tokens, prefixes)
-        sound = packs(packed, self._alone, self.vocab_size)
+        packed = Packed(self._model, self._traits, self.cache_tokens, prefixes, run)
+        sound = packs(self._under(packed, lossless=True), self._alone, self.vocab_size)
         packed.forget()
         return packed if sound else None
 

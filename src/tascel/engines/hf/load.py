@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 from tascel.codec import NEW_TOKENS
 from tascel.engines.hf.matrices import untie, widen
 from tascel.errors import ModelError
+from tascel.types import Ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from tascel.engines.hf.vocabulary import Vocabulary
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 _BLOCK, _BLOCKS = 4096, 64
@@ -42,11 +45,67 @@ def load_model(
         ModelError: nothing there, an unknown architecture, missing or damaged weights, an adapter
             of another base, or an extra that is not installed.
     """
+    return _moved(_read(model, adapter, dtype, quantization), _named(model), device)
+
+
+def load_tailored(
+    model: str | Path,
+    static: Ids,
+    lossless: bool,
+    adapter: str | Path | None = None,
+    dtype: str = "auto",
+    device: str | None = None,
+) -> tuple[PreTrainedModel, Vocabulary]:
+    """As `load_model`, with a head of the rows `static` i32[n] and those of end ids.
+
+    The whole matrices stay on the host: mapped from their file where nothing but a dtype would
+    change them. With an adapter, or where a model keeps some weights in another dtype, they are
+    read as ever first.
+
+    Raises:
+        ModelError: as `load_model`; the vocabulary cannot be tailored.
+    """
+    own = adapter is None and dtype in DTYPES
+    lm = _read(model, adapter, "auto" if own else dtype)
+    if own and not _casts(lm, dtype):
+        lm = _read(model, adapter, dtype)
+
+    import numpy as np
+    import torch
+
+    from tascel.engines.hf.traits import read_traits
+    from tascel.engines.hf.vocabulary import Vocabulary
+
+    vocabulary = Vocabulary(lm)
+    if dtype != "auto":
+        for weight in lm.parameters():
+            weight.data = weight.data.to(getattr(torch, dtype))
+    lm = _moved(lm, _named(model), device)
+    ends = np.array([*read_traits(lm).eos_ids], np.int32)
+    vocabulary.settle(np.union1d(static, ends).astype(np.int32), lossless)
+    return lm, vocabulary
+
+
+def _casts(lm: Any, dtype: str) -> bool:
+    """Whether casting the weights of a loaded model is loading it in `dtype`."""
+    import torch
+
+    if dtype == "auto":
+        return True
+    kept = {*(lm._keep_in_fp32_modules or ()), *(lm._keep_in_fp32_modules_strict or ())}
+    others = (b for b in lm.buffers() if b.is_floating_point() and b.dtype != torch.float32)
+    plain = getattr(lm.config, "quantization_config", None) is None
+    return plain and (dtype == "float32" or not kept) and next(others, None) is None
+
+
+def _read(
+    model: str | Path, adapter: str | Path | None, dtype: str, quantization: Any = None
+) -> Any:
+    """The model on the CPU, or where its quantization wants it, with the adapter merged."""
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype}", f"Choose one of {', '.join(DTYPES)}")
     name = _named(model)
     try:
-        import torch
         from transformers import AutoModelForCausalLM
     except ImportError as error:
         raise _missing_extra("running a model needs torch and transformers") from error
@@ -75,6 +134,12 @@ def load_model(
             )
         if adapter is not None:
             lm = _merge(lm, name, _named(adapter))
+    return lm
+
+
+def _moved(lm: Any, name: str, device: str | None) -> PreTrainedModel:
+    import torch
+
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     try:
         lm = lm.to(device)

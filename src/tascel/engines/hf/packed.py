@@ -17,7 +17,7 @@ from tascel.engines.hf.plan import Feed, make_plan
 from tascel.engines.hf.prefixes import Prefixes, Text
 from tascel.engines.hf.slab import Block, Slab
 from tascel.engines.hf.traits import Traits
-from tascel.engines.hf.verdict import HfVerdict, Logits
+from tascel.engines.hf.verdict import Run, plain
 from tascel.types import Ids
 
 
@@ -34,14 +34,20 @@ class Packed:
     """The engine's rows where the model's attention can be ours.
 
     Rows lie in a slab of `tokens`; none may be fed beyond the size it was opened with. With
-    `prefixes`, at most a quarter of that keeps what closed rows have read.
+    `prefixes`, at most a quarter of that keeps what closed rows have read. `run` runs the model.
     """
 
     def __init__(
-        self, model: PreTrainedModel, traits: Traits, tokens: int, prefixes: bool = True
+        self,
+        model: PreTrainedModel,
+        traits: Traits,
+        tokens: int,
+        prefixes: bool = True,
+        run: Run | None = None,
     ) -> None:
         self._model: Any = model
         self._traits = traits
+        self._run = run or plain(model)
         self._configs = configs_of(model)
         self._slab = Slab(tokens)
         self._rows: set[PackedRow] = set()
@@ -105,6 +111,11 @@ class Packed:
                 both = torch.tensor([source, target], device=self._model.device)
                 self._slab.move(both[0], both[1])
 
+    def drop(self, row: Row, count: int) -> None:
+        """Take the last `count` tokens back."""
+        assert isinstance(row, PackedRow)
+        row.tokens = row.tokens[: len(row.tokens) - count]
+
     def close(self, row: Row) -> None:
         """Free the row's block; keep its text for prompts that begin alike."""
         assert isinstance(row, PackedRow)
@@ -142,7 +153,7 @@ class Packed:
         assert past + len(lead) + len(proposal) <= row.block.length
         return Feed(row.block, past, lead, proposal)
 
-    def _pass(self, feeds: list[Feed]) -> list[HfVerdict]:
+    def _pass(self, feeds: list[Feed]) -> list[Verdict]:
         plan = make_plan(feeds, self._model.device)
         inputs: dict[str, Any] = {
             self._traits.cache_name: PackedCache(self._slab, plan.where),
@@ -151,10 +162,7 @@ class Packed:
         if self._traits.last_logits:
             inputs["logits_to_keep"] = plan.wanted
         with packed(self._configs, plan):
-            logits = self._model(
-                input_ids=plan.ids[None], position_ids=plan.positions[None], **inputs
-            ).logits[0]
+            shown = self._run(input_ids=plan.ids[None], position_ids=plan.positions[None], **inputs)
         if not self._traits.last_logits:
-            logits = logits.index_select(0, plan.wanted)
-        shown = Logits(logits)
-        return [HfVerdict(shown, root) for root in plan.roots]
+            shown = shown.select(plan.wanted)
+        return [shown.verdict(root) for root in plan.roots]

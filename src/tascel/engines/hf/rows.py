@@ -16,7 +16,7 @@ from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.hf.plan import tree_places, tree_view
 from tascel.engines.hf.traits import Traits
-from tascel.engines.hf.verdict import HfVerdict, Logits
+from tascel.engines.hf.verdict import Run, plain
 from tascel.types import Ids
 
 
@@ -31,11 +31,15 @@ class OwnRow:
 
 
 class RowByRow:
-    """The engine's rows where each has a cache of its own; together of `tokens` at most."""
+    """The engine's rows where each has a cache of its own; together of `tokens` at most. `run` runs
+    the model."""
 
-    def __init__(self, model: PreTrainedModel, traits: Traits, tokens: int) -> None:
+    def __init__(
+        self, model: PreTrainedModel, traits: Traits, tokens: int, run: Run | None = None
+    ) -> None:
         self._model = model
         self._traits = traits
+        self._run = run or plain(model)
         self._free = tokens
         self.prefixes = False
 
@@ -61,6 +65,13 @@ class RowByRow:
         """Row after row."""
         for row, path in zip(rows, paths, strict=True):
             self._keep(cast(OwnRow, row), path)
+
+    def drop(self, row: Row, count: int) -> None:
+        """Take the last `count` tokens back."""
+        assert isinstance(row, OwnRow)
+        if count:
+            row.tokens = row.tokens[:-count]
+            row.cache.crop(-count)
 
     def close(self, row: Row) -> None:
         """Drop the row's cache."""
@@ -93,7 +104,7 @@ class RowByRow:
         plain = not self._traits.obstacle
         return DynamicCache() if plain else DynamicCache(config=self._model.config)
 
-    def _pass(self, row: OwnRow, lead: list[int], proposal: Proposal) -> HfVerdict:
+    def _pass(self, row: OwnRow, lead: list[int], proposal: Proposal) -> Verdict:
         """Feed `lead` (prompt or root) and the proposal; logits after the last of `lead` on."""
         if len(row.tokens) <= self._traits.rope_switch < len(row.tokens) + len(lead):
             # The cached keys are turned for short texts: read everything again, as `generate` does.
@@ -110,8 +121,8 @@ class RowByRow:
             inputs["position_ids"] = torch.tensor(places[None], device=self._model.device)
         ids = torch.tensor([lead + row.offered], device=self._model.device)
         with torch.inference_mode():
-            logits = cast(Any, self._model)(input_ids=ids, **inputs).logits
-        return HfVerdict(Logits(logits[0, -width - 1 :]))
+            shown = self._run(input_ids=ids, **inputs)
+            return shown.select(slice(-width - 1, None)).verdict(0)
 
     def _additive(self, visible: NDArray[np.bool_]) -> torch.Tensor:
         """`[1, 1, Q, K]` of 0 and the lowest number: right under sdpa and eager alike."""

@@ -2,15 +2,44 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tascel.decode.engine import not_numbers
+from tascel.decode.engine import Verdict, not_numbers
+
+
+class Shown(Protocol):
+    """What a pass of the model shows of some of its tokens."""
+
+    def select(self, rows: torch.Tensor | slice) -> Shown:
+        """Some of these tokens."""
+        ...
+
+    def verdict(self, root: int) -> Verdict:
+        """That of a row whose root is the token `root`; its proposal's nodes follow."""
+        ...
+
+
+class Run(Protocol):
+    """Runs the model with the inputs of its `forward`, one text."""
+
+    def __call__(self, **inputs: Any) -> Shown: ...  # noqa: D102
+
+
+def plain(model: Any) -> Run:
+    """Shows the logits as they are."""
+
+    def run(**inputs: Any) -> Logits:
+        return Logits(model(**inputs).logits[0])
+
+    return run
 
 
 class Logits:
-    """`[R, V]` of all rows of a pass, on the model's device."""
+    """`[R, V]` of tokens of a pass, on the model's device."""
 
     def __init__(self, logits: torch.Tensor) -> None:
         self._logits = logits
@@ -18,6 +47,14 @@ class Logits:
 
     def __len__(self) -> int:
         return len(self._logits)
+
+    def select(self, rows: torch.Tensor | slice) -> Logits:
+        """Those of some tokens."""
+        return Logits(self._logits[rows])
+
+    def verdict(self, root: int) -> HfVerdict:
+        """That of a row whose root is the token `root`."""
+        return HfVerdict(self, root)
 
     @property
     def best(self) -> list[int | None]:

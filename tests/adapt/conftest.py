@@ -1,11 +1,14 @@
-"""Tokenizers of every family that new tokens can be added to, trained here on a few made-up lines.
+"""Tokenizers of every family that we change, trained here on a few made-up lines, and llama.cpp
+with any of them.
 
 Normaliser, pre-tokeniser, model and decoder are set as in the real ones.
 """
 
 import json
 import random
+from urllib.request import Request, urlopen
 
+import numpy as np
 import pytest
 from tokenizers import (
     AddedToken,
@@ -204,3 +207,87 @@ def lines():
 def make():
     """`make("Qwen2")` is a tokenizer of that family."""
     return lambda name: FAMILIES[name][0]()
+
+
+WIDTH = 32
+# What a converter writes: the kind of tokenizer, and how texts are cut before.
+KINDS = {
+    "Qwen2": ("gpt2", "qwen2"),
+    "SmolLM": ("gpt2", "smollm"),
+    "Llama 3": ("gpt2", "llama-bpe"),
+    "Llama 2": ("llama", "default"),
+}
+
+
+def write_gguf(tokenizer, path, kind, cut):
+    """A GGUF of one random layer around the tokenizer."""
+    from gguf import GGUFWriter, TokenType
+
+    backend = tokenizer.backend_tokenizer
+    added = backend.get_added_tokens_decoder()
+    tokens = [backend.id_to_token(id_) for id_ in range(backend.get_vocab_size())]
+    normal = {id_: TokenType.NORMAL for id_ in range(len(tokens))}
+    if kind == "llama":
+        vocabulary = backend.get_vocab()
+        normal |= {vocabulary[f"<0x{byte:02X}>"]: TokenType.BYTE for byte in range(256)}
+    types = [TokenType.CONTROL if id_ in added else normal[id_] for id_ in normal]
+    shapes = {"token_embd": (len(tokens), WIDTH), "output": (len(tokens), WIDTH)}
+    shapes |= {"output_norm": (WIDTH,), "blk.0.attn_norm": (WIDTH,), "blk.0.ffn_norm": (WIDTH,)}
+    square = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down")
+    shapes |= {f"blk.0.{name}": (WIDTH, WIDTH) for name in square}
+    out = GGUFWriter(path, "llama")
+    out.add_context_length(512)
+    out.add_embedding_length(WIDTH)
+    out.add_block_count(1)
+    out.add_feed_forward_length(WIDTH)
+    out.add_head_count(2)
+    out.add_layer_norm_rms_eps(1e-5)
+    out.add_rope_dimension_count(WIDTH // 2)
+    out.add_tokenizer_model(kind)
+    out.add_tokenizer_pre(cut)
+    out.add_token_list(tokens)
+    out.add_token_types(types)
+    if kind == "gpt2":
+        merges = json.loads(backend.to_str())["model"]["merges"]
+        out.add_token_merges([" ".join(merge) for merge in merges])
+    else:  # pieces in the order of their merges
+        out.add_token_scores([-float(id_) for id_ in range(len(tokens))])
+    out.add_bos_token_id(tokenizer.eos_token_id)
+    out.add_eos_token_id(tokenizer.eos_token_id)
+    out.add_add_bos_token(False)
+    rng = np.random.default_rng(0)
+    for name, shape in shapes.items():
+        out.add_tensor(f"{name}.weight", rng.normal(size=shape).astype(np.float32))
+    out.write_header_to_file()
+    out.write_kv_data_to_file()
+    out.write_tensors_to_file()
+    out.close()
+
+
+def served(path):
+    """Ask llama.cpp's server for one model: `ask("/tokenize", {…})`."""
+    from xllamacpp import CommonParams, Server
+
+    settings = CommonParams()
+    settings.model.path, settings.n_ctx, settings.port = str(path), 256, 0
+    server = Server(settings)
+
+    def ask(where, content):
+        body = json.dumps(content).encode()
+        request = Request(server.listening_address + where, body)
+        with urlopen(request, timeout=60) as answer:
+            return json.load(answer)
+
+    return ask
+
+
+@pytest.fixture
+def llama_cpp(tmp_path):
+    """`llama_cpp(tokenizer, "Qwen2")` is llama.cpp's server with that tokenizer, to be asked."""
+
+    def serve(tokenizer, name):
+        path = tmp_path / f"{len([*tmp_path.glob('*.gguf')])}.gguf"
+        write_gguf(tokenizer, path, *KINDS[name])
+        return served(path)
+
+    return serve
