@@ -3,8 +3,8 @@
     python benchmarks/vllm_run.py JOB.json RUN.json
 
 Knows vLLM and nothing of contenders: `vllm_speed.py` writes the job. A new request is asked as soon
-as one has ended. The run says of each request, in the order they ended, which it was, when it ended,
-how many tokens it has and their checksum.
+as one has ended. Of each request, in the order they ended, the run says: which, when after the
+start, how many tokens, and their checksum.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ def _grid(**values: Sequence[Any]) -> list[Settings]:
 
 
 #: How vLLM itself may run on a CPU: compiled or not, the engine in this process or its own.
-BASES = _grid(enforce_eager=(False, True), one_process=(False, True))
+BASES = _grid(enforce_eager=(False, True), one_process=(True, False))
 #: A contender's settings, the first as it ships or as we would start it. For tuning, all of them.
 GRIDS: Mapping[str, Sequence[Settings]] = {
     "none": [{}],
