@@ -65,14 +65,24 @@ def afford(proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]) 
     `sure` tokens come of the pass anyway; `cost` f64[N + 1] is its price with 0…N drafted tokens.
     Best-first within each proposal: a node is never kept without its parent.
     """
-    trust = [np.minimum.accumulate(np.nan_to_num(proposal.trust)) for proposal in proposals]
-    every = np.concatenate(trust)
-    order = np.argsort(-every, kind="stable")[: len(cost) - 1]
-    yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
-    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
-    owner = np.repeat(np.arange(len(proposals)), [len(proposal) for proposal in proposals])
-    counts: list[int] = np.bincount(owner[taken], minlength=len(proposals)).tolist()
+    counts = affordable([proposal.trust for proposal in proposals], sure, cost)
     return [
         select(proposal, np.arange(count))
         for proposal, count in zip(proposals, counts, strict=True)
     ]
+
+
+def affordable(
+    trusts: Sequence[NDArray[np.float32]], sure: int, cost: NDArray[np.float64]
+) -> list[int]:
+    """How many of each proposal's first nodes, whose `trusts` are given, `afford` keeps."""
+    sizes = [len(trust) for trust in trusts]
+    every = np.concatenate(
+        [np.minimum.accumulate(np.nan_to_num(trust)) for trust in trusts], dtype=np.float32
+    )
+    order = np.argsort(-every, kind="stable")[: len(cost) - 1]
+    yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
+    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
+    owner = np.repeat(np.arange(len(sizes)), sizes)
+    counts: list[int] = np.bincount(owner[taken], minlength=len(sizes)).tolist()
+    return counts
