@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tascel.bench.peers import generation_prompt, warmed
+from tascel.bench.peers import warmed
 from tascel.bundle import Bundle
 
 
@@ -34,7 +34,7 @@ class Proposer:
         bundle = Bundle.open(options["bundle"])
         self.depth: int = options["max_tree_depth"]
         past = bundle.corpus.outputs()
-        self.cache = warmed(past, generation_prompt(bundle.codec), self.depth)
+        self.cache = warmed(past, bundle.codec.generation_prompt(), self.depth)
         self.settings = {name: options[name] for name in ("max_spec_factor", "min_token_prob")}
         self.most: int = vllm_config.speculative_config.num_speculative_tokens
         self.longest: int = vllm_config.model_config.max_model_len
