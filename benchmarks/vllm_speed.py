@@ -71,7 +71,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("traces", type=Path)
     parser.add_argument("--model", required=True)
-    parser.add_argument("--price", help="tascel's price file; default: the kept one")
+    parser.add_argument("--price", help="tascel's price file; default: measured first")
     parser.add_argument("--contenders", default=",".join(GRIDS))
     parser.add_argument("--concurrency", default="1,4,8,16")
     parser.add_argument("--requests", type=int, default=1000)
@@ -86,8 +86,7 @@ def main() -> None:
     with TemporaryDirectory() as work:
         bench = Bench(args, Path(work))
         chosen = bench.tuned() if args.tune else {}
-        bench.compare(chosen)
-        report = bench.report(chosen)
+        report = bench.report(bench.compare(chosen), chosen)
     args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     show(report)
 
@@ -135,14 +134,20 @@ class Bench:
                 chosen[f"{name} {rows}"] = fastest(name, rows, GRIDS[name], base)
         return chosen
 
-    def compare(self, chosen: Mapping[str, Settings]) -> None:
+    def compare(self, chosen: Mapping[str, Settings]) -> list[Run]:
         """Run every contender as often as asked, another one first each time."""
+        done: list[Run] = []
         for repeat, rows in product(range(self.args.repeats), self.rows):
             turn = repeat % len(self.names)
             for name in self.names[turn:] + self.names[:turn]:
                 settings = chosen.get(f"{name} {rows}", GRIDS[name][0])
                 base = chosen.get(f"vllm {rows}", BASES[0])
-                self.run("run", name, rows, repeat, settings, base, self.asked, "bundle")
+                if name == "tascel" and not self.args.price:
+                    self.measure(base)
+                done.append(
+                    self.run("run", name, rows, repeat, settings, base, self.asked, "bundle")
+                )
+        return done
 
     def run(
         self, kind: str, name: str, rows: int, repeat: int, settings: Settings, base: Settings,
@@ -152,35 +157,80 @@ class Bench:
         key = {"kind": kind, "name": name, "rows": rows, "repeat": repeat, "settings": settings,
                "base": base, "asked": len(prompts)}  # fmt: skip
         for run in self.runs:
-            if all(run[part] == value for part, value in key.items()):
+            if key.items() <= run.items():
                 return run
-        engine = {
-            "max_model_len": self.args.max_model_len,
-            "max_num_seqs": max(self.rows),
-            "kv_cache_memory_bytes": 1 << 30,
-            "dtype": self.args.dtype,
-            "enforce_eager": base["enforce_eager"],
-            **speculation(name, settings, self.work / bundle, self.args.price),
+        drafts = speculation(name, settings, self.work / bundle, self.args.price)
+        job = {
+            "model": self.args.model,
+            "engine": self.engine(base) | drafts,
+            "prompts": prompts,
+            "concurrency": rows,
+            "max_tokens": self.args.max_tokens,
         }
-        job = {"model": self.args.model, "engine": engine, "prompts": prompts,
-               "concurrency": rows, "max_tokens": self.args.max_tokens}  # fmt: skip
-        run = key | process(job, self.work, self.args.threads, base["one_process"])
-        self.runs.append(run)
-        with self.kept.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(run) + "\n")
+        asked, told = self.work / "job.json", self.work / "run.json"
+        asked.write_text(json.dumps(job))
+        self.process([HERE / "vllm_run.py", asked, told], base)
+        run = key | json.loads(told.read_text())
+        self.note(run)
         what = " ".join(f"{key}={value}" for key, value in (base | settings).items())
         print(f"{kind} {name} x{rows} {what}: {speed(run):.1f} tok/s", flush=True)
         return run
 
-    def report(self, chosen: Mapping[str, Settings]) -> dict[str, Any]:
+    def measure(self, base: Settings) -> None:
+        """See that tascel knows what a pass costs in this vLLM: once, before anything is timed."""
+        key = {"kind": "price", "base": base}
+        if not any(key.items() <= run.items() for run in self.runs):
+            flags = [f"--{name.replace('_', '-')}={value}"
+                     for name, value in self.engine(base).items() if value is not True]  # fmt: skip
+            flags += ["--enforce-eager"] if base["enforce_eager"] else []
+            verb = ["-m", "tascel", "profile", "--engine", "vllm", "--model", self.args.model]
+            self.note(key | {"told": self.process([*verb, "--", *flags], base)})
+
+    def engine(self, base: Settings) -> dict[str, Any]:
+        """What all runs give to vLLM."""
+        return {
+            "max_model_len": self.args.max_model_len,
+            "max_num_seqs": max(self.rows),
+            "kv_cache_memory_bytes": 1 << 30,
+            "dtype": self.args.dtype,
+        } | ({"enforce_eager": True} if base["enforce_eager"] else {})
+
+    def process(self, command: Sequence[Any], base: Settings) -> str:
+        """What Python says that runs with all cores and no thread bound to one."""
+        paths = [str(HERE), str(HERE.parent / "src"), *filter(None, sys.path)]
+        settings = {
+            "OMP_NUM_THREADS": str(self.args.threads),
+            "PYTHONPATH": os.pathsep.join(paths),
+            "TOKENIZERS_PARALLELISM": "false",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(not base["one_process"])),
+            "VLLM_LOGGING_LEVEL": "WARNING",
+            "VLLM_NO_USAGE_STATS": "1",
+            "VLLM_PLUGINS": "",  # arctic-inference would patch what is measured
+        }
+        log = self.work / "log"
+        with log.open("wb") as file:
+            ended = subprocess.run(
+                [sys.executable, *command], env=os.environ | settings, stdout=file, stderr=file
+            )
+        told = log.read_text(errors="replace")
+        if ended.returncode:
+            raise SystemExit(told[-4000:])
+        return told
+
+    def note(self, run: Run) -> None:
+        self.runs.append(run)
+        with self.kept.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(run) + "\n")
+
+    def report(self, done: Sequence[Run], chosen: Mapping[str, Settings]) -> dict[str, Any]:
         """Medians over the repeats, by number at a time and contender."""
         found: dict[str, dict[str, Any]] = {}
         for rows in self.rows:
             runs = {
-                name: [r for r in self.runs if (r["kind"], r["name"], r["rows"], r["asked"])
-                       == ("run", name, rows, len(self.asked))]
+                name: [run for run in done if (run["name"], run["rows"]) == (name, rows)]
                 for name in self.names
-            }  # fmt: skip
+            }
             plain = checksums(runs["none"][0]) if "none" in runs else None
             found[str(rows)] = {
                 name: summary(own, self.distinct, plain) for name, own in runs.items()
@@ -227,29 +277,6 @@ def speculation(name: str, settings: Settings, bundle: Path, price: str | None) 
     }[name]
     config = {"method": "custom_class", "model": model, "num_speculative_tokens": most}
     return {"speculative_config": config, "additional_config": {key: options}}
-
-
-def process(job: Mapping[str, Any], work: Path, threads: int, one: bool) -> Run:
-    """What `vllm_run.py` makes of a job, with all cores and nobody bound to one."""
-    asked, told, log = work / "job.json", work / "run.json", work / "log"
-    asked.write_text(json.dumps(job))
-    paths = [str(HERE), str(HERE.parent / "src"), *sys.path]
-    settings = {
-        "OMP_NUM_THREADS": str(threads),
-        "PYTHONPATH": os.pathsep.join(path for path in paths if path),
-        "TOKENIZERS_PARALLELISM": "false",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_ENABLE_V1_MULTIPROCESSING": str(int(not one)),
-        "VLLM_LOGGING_LEVEL": "WARNING",
-        "VLLM_NO_USAGE_STATS": "1",
-        "VLLM_PLUGINS": "",  # arctic-inference would patch what is measured
-    }
-    command = [sys.executable, HERE / "vllm_run.py", asked, told]
-    with log.open("wb") as file:
-        ended = subprocess.run(command, env=os.environ | settings, stdout=file, stderr=file)
-    if ended.returncode:
-        raise SystemExit(log.read_text(errors="replace")[-4000:])
-    return json.loads(told.read_text())
 
 
 # Numbers
