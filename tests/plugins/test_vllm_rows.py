@@ -136,6 +136,14 @@ def drafts_of(draft):
 ACTS = ("ask", "ask", "twin", "nothing", "swap", "away", "back", "abort", "unseen", "cut")
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_tails():
+    """Few ids to look requests up by, so that many share them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows_module, "_TAIL", 2)
+        yield
+
+
 @given(st.lists(st.tuples(st.sampled_from(ACTS), st.integers(0, 99)), min_size=20, max_size=120))
 def test_any_schedule_gives_what_each_request_alone_would_get(acts):
     rng = np.random.default_rng([number for _, number in acts])
@@ -174,12 +182,6 @@ def test_any_schedule_gives_what_each_request_alone_would_get(acts):
                 row.offered = []
             engine.step(asks=False)
         engine.step()
-
-
-def script(draft, *steps):
-    """`steps` are lists of (held before, just written) by row."""
-    rows = Rows(draft.open_prompt, [END])
-    return rows, [rows.step(*as_engine(step)) for step in steps]
 
 
 def as_engine(step):
@@ -255,6 +257,26 @@ def test_the_next_turn_of_a_conversation_is_a_new_request(rows, opened):
     rows.step(*as_engine([([1, 2, 10], [END])]))
     rows.step(*as_engine([([1, 2, 10, END, 7, 8], [10])]))
     assert opened[-1].prompt == [1, 2, 10, END, 7, 8]
+
+
+def test_a_prompt_that_goes_on_behind_an_old_answer_is_a_new_request(rows, opened):
+    rows.step(*as_engine([([1, 2], [10])]))
+    rows.step(*as_engine([([7], [10])]))
+    rows.step(*as_engine([([1, 2, 10, 11], [10])]))
+    assert opened[-1].prompt == [1, 2, 10, 11]
+
+
+def test_requests_that_grew_unseen_leave_each_other_their_own(rows, opened):
+    rows.step(*as_engine([([1], [10, 11]), ([1], [10])]))
+    first, second = rows.step(*as_engine([([1, 10, 11, 12], [13]), ([1, 10, 12], [13])]))
+    assert (first.session, second.session) == tuple(opened)
+
+
+def test_a_request_that_was_cut_back_keeps_its_prompt(rows, opened):
+    rows.step(*as_engine([([1, 2], [10, 11, 12])]))
+    (row,) = rows.step(*as_engine([([1, 2, 10], [13])]))
+    assert (row.session.prompt, row.session.answer) == ([1, 2], [10, 13])
+    assert row.session is not opened[0]
 
 
 def test_only_so_many_lost_requests_are_kept(rows, opened, monkeypatch):

@@ -27,14 +27,14 @@ _Key = tuple[int, bytes]
 class Row:
     """A request: `start` tokens of prompt and its answer so far, with its drafts.
 
-    `at` is the row it was in last, in step `seen`. `offered` is what was drafted for it then,
-    `accepted` how much of the draft before that was right.
+    It was `seen` last in that step, and `offered` something then; of what it was offered before,
+    `checked` tokens, so many were `accepted`.
     """
 
     def __init__(self, prompt: Ids, session: Session) -> None:
         self.start = self.length = len(prompt)
         self.session = session
-        self.at = self.seen = -1
+        self.seen = 0
         self.offered = Proposal.nothing()
         self.checked = self.accepted = 0
         self._tokens: Ids = np.concatenate([prompt, np.empty(256, np.int32)])
@@ -92,7 +92,7 @@ class Rows:
         """
         self._step += 1
         found = [
-            self._move(at, written, tokens[at, : counts[at]]) if written else None
+            self._move(written, tokens[at, : counts[at]]) if written else None
             for at, written in enumerate(sampled)
         ]
         rows = [row for row in found if row is not None]
@@ -103,22 +103,22 @@ class Rows:
             row.session.close()
         return found
 
-    def _move(self, at: int, written: Sequence[int], held: Ids) -> Row:
+    def _move(self, written: Sequence[int], held: Ids) -> Row:
         before = held[: len(held) - len(written)]
-        row = self._same(at, before) or self._kin(before)
+        row = self._same(before) or self._kin(before)
         if row.seen != self._step - 1:  # what was offered then was not checked now
             row.offered = Proposal.nothing()
-        row.at, row.seen = at, self._step
+        row.seen = self._step
         self._recent[row] = None
         row.move_on(written)
         return row
 
-    def _same(self, at: int, before: Ids) -> Row | None:
-        """The request that holds these very tokens; of twins the one in this row, or seen last."""
+    def _same(self, before: Ids) -> Row | None:
+        """The request that holds these very tokens; of twins the one seen last, in row order."""
         alike = [row for row in self._known.get(_key(before), ()) if (row.tokens == before).all()]
         if not alike:
             return None
-        row = max(alike, key=lambda row: (row.at == at, row.seen))
+        row = max(alike, key=lambda row: row.seen)
         self._take(row)
         return row
 
