@@ -77,6 +77,9 @@ def main(file: Path, flags: Sequence[str]) -> None:
     engine: Any = import_module("vllm.v1.engine.llm_engine").LLMEngine.from_engine_args(
         arguments.from_cli_args(parsed)
     )
+    least = CONTEXT + PASSES + most + 1  # near the end vLLM asks for no drafts
+    if engine.model_config.max_model_len < least:
+        raise SystemExit(f"Measuring needs a --max-model-len of at least {least}")
     points = measure_all(engine)
     setting = json.loads(noted.read_text(encoding="utf-8"))
     file.write_text(json.dumps({"setting": setting, "ms": points}), encoding="utf-8")
