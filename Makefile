@@ -31,7 +31,7 @@ test-peers: install
 VLLM ?= build/vllm
 
 test-vllm: install-vllm
-	$(VLLM)/bin/python -m pytest -m vllm
+	$(VLLM)/bin/python -m pytest -m vllm tests/plugins/test_vllm_*.py
 
 install-vllm: $(VLLM)/bin/vllm
 	$(VLLM)/bin/python -m pip install -e . hypothesis openai pytest

