@@ -110,5 +110,11 @@ def test_vllm_must_be_there_and_its_speculation_ours(monkeypatch):
 
 def test_a_vllm_that_fails_is_quoted(monkeypatch):
     monkeypatch.setattr(launch, "check_flags", lambda flags: None)
-    with pytest.raises(ModelError, match=r"(?s)cannot measure nowhere.*vllm"):
+    with pytest.raises(ModelError, match=r"cannot measure nowhere: \w+Error: .*vllm"):
         launch.measure("nowhere", [])
+
+
+def test_of_a_failed_vllm_s_log_the_first_error_counts():
+    log = "INFO 1\n(Core) ERROR ValueError: no head of size 8\n  File x\nRuntimeError: see above\n"
+    assert launch._cause(log) == "ValueError: no head of size 8"
+    assert launch._cause("Killed\n") == "Killed"

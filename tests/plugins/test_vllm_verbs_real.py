@@ -25,13 +25,23 @@ FLAGS = ["--enforce-eager", "--dtype=float32", "--max-num-seqs=16", "--block-siz
 
 
 @pytest.fixture
-def bundle(toy_folder, tmp_path):
+def model(toy, tokenizer, tmp_path):
+    """A toy with heads that are large enough for vLLM."""
+    eos = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    lm = toy("Llama", hidden_size=128, intermediate_size=128, head_dim=32, eos_token_id=eos)
+    lm.save_pretrained(tmp_path / "model")
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def bundle(model, tmp_path):
     traces = [
         Trace([{"role": "user", "content": f"light {i}"}],
               {"role": "assistant", "content": f"the lamp {i % 7}"})
         for i in range(30)
     ]  # fmt: skip
-    build(iter(traces), toy_folder, tmp_path / "bundle")
+    build(iter(traces), model, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
@@ -43,9 +53,9 @@ def environment(tmp_path):
     }  # fmt: skip
 
 
-def test_what_is_measured_is_what_is_served_with(toy_folder, bundle, environment, tmp_path):
+def test_what_is_measured_is_what_is_served_with(model, bundle, environment, tmp_path):
     profiled = subprocess.run(
-        [*TASCEL, "profile", "-m", toy_folder, "--engine", "vllm", "--", *FLAGS],
+        [*TASCEL, "profile", "-m", model, "--engine", "vllm", "--", *FLAGS],
         env=environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert profiled.returncode == 0, profiled.stderr
@@ -59,7 +69,7 @@ def test_what_is_measured_is_what_is_served_with(toy_folder, bundle, environment
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [*TASCEL, "serve", bundle, "-m", toy_folder, "--engine", "vllm", "--name", "toy",
+    command = [*TASCEL, "serve", bundle, "-m", model, "--engine", "vllm", "--name", "toy",
                "--port", str(port), "--", *FLAGS]  # fmt: skip
     log = tmp_path / "serve.log"
     with log.open("w") as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ MOST = 32
 #: What this package says to vLLM itself.
 _OURS = ("--speculative-config", "--additional-config", "-sc", "--speculative_config",
          "--additional_config")  # fmt: skip
-#: Characters of a failed process' log that are told.
+#: Characters of a failed process' log that are told where it names no error.
 _TAIL = 2000
 
 
@@ -56,12 +57,19 @@ def measure(model: str, flags: Sequence[str]) -> Setting:
         with log.open("wb") as file:
             ended = subprocess.run([*command, *flags], stdout=file, stderr=file)
         if ended.returncode:
-            tail = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:]
-            raise ModelError(f"vLLM cannot measure {model}; it ended with\n{tail}")
+            said = log.read_text(encoding="utf-8", errors="replace")
+            raise ModelError(f"vLLM cannot measure {model}: {_cause(said)}")
         found: dict[str, Any] = json.loads(told.read_text(encoding="utf-8"))
     setting = Setting(**found["setting"])
     keep_price(setting, found["ms"], CONTEXT)
     return setting
+
+
+def _cause(log: str) -> str:
+    """The first error in a log, since those that follow only say that there was one; else its
+    end."""
+    named = re.search(r"\b(\w+(?:Error|Exception): .+)$", log, re.MULTILINE)
+    return named[1] if named else log.strip()[-_TAIL:]
 
 
 def serving(bundle: Path, model: str, flags: Sequence[str]) -> list[str]:
