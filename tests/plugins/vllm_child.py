@@ -20,13 +20,14 @@ def main():
     from vllm import LLM, SamplingParams
     from vllm.sampling_params import StructuredOutputsParams
 
-    from tascel.plugins.vllm.rows import Rows
-
-    opened = []
-    new = Rows._new
-    Rows._new = lambda self, held, start: opened.append(start) or new(self, held, start)
     job = json.loads(Path(sys.argv[1]).read_text())
     llm = LLM(disable_log_stats=False, **job["engine"])
+
+    # not before: on a CPU vLLM 0.32 trips over numba where that is imported when a worker starts
+    from tascel.plugins.vllm.rows import Rows
+
+    opened, new = [], Rows._new
+    Rows._new = lambda self, held, start: opened.append(start) or new(self, held, start)
     found = []
     for batch in job["batches"]:
         schema = batch.get("schema")

@@ -77,9 +77,11 @@ def affordable(
 ) -> list[int]:
     """How many of each proposal's first nodes, whose `trusts` are given, `afford` keeps."""
     sizes = [len(trust) for trust in trusts]
-    every = np.concatenate(
-        [np.minimum.accumulate(np.nan_to_num(trust)) for trust in trusts], dtype=np.float32
-    )
+    every = np.nan_to_num(np.concatenate(trusts))
+    end = 0
+    for size in sizes:
+        end += size
+        np.minimum.accumulate(every[end - size : end], out=every[end - size : end])
     order = np.argsort(-every, kind="stable")[: len(cost) - 1]
     yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
     taken = order[: int(np.argmax(yields / cost[: len(yields)]))]

@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal, Session
-from tascel.draft.merge import select
 from tascel.types import Ids
 
 #: Requests that are in no row are kept, so many at most: they may only be waiting.
@@ -21,6 +20,7 @@ LOST = 256
 #: Requests are looked up by their last ids and length; then all are compared.
 _TAIL = 32
 
+_NOTHING = Proposal.nothing()
 _Key = tuple[int, bytes]
 
 
@@ -35,7 +35,7 @@ class Row:
         self.start = self.length = len(prompt)
         self.session = session
         self.seen = 0
-        self.offered = Proposal.nothing()
+        self.offered = _NOTHING
         self.checked = self.accepted = 0
         self._tokens: Ids = np.concatenate([prompt, np.empty(256, np.int32)])
 
@@ -51,7 +51,10 @@ class Row:
 
     def offer(self, proposal: Proposal, count: int) -> None:
         """Note that the first `count` tokens of a chain are offered."""
-        self.offered = proposal if count == len(proposal) else select(proposal, np.arange(count))
+        self.offered = Proposal(
+            proposal.tokens[:count], proposal.parents[:count],
+            proposal.trust[:count], proposal.source[:count],
+        )  # fmt: skip
 
     def move_on(self, written: Sequence[int]) -> None:
         """Add to the answer; the first of `written` may have been offered."""
@@ -59,7 +62,7 @@ class Row:
         drafted: list[int] = self.offered.tokens[:most].tolist()
         self.checked, self.accepted = len(self.offered), _agree(drafted, written)
         self.session.accept(written, self.offered, self.accepted)
-        self.offered = Proposal.nothing()
+        self.offered = _NOTHING
         end = self.length + len(written)
         if end > len(self._tokens):
             self._tokens = np.concatenate([self._tokens, np.empty(end, np.int32)])
@@ -107,7 +110,7 @@ class Rows:
         before = held[: len(held) - len(written)]
         row = self._same(before) or self._kin(before)
         if row.seen != self._step - 1:  # what was offered then was not checked now
-            row.offered = Proposal.nothing()
+            row.offered = _NOTHING
         row.seen = self._step
         self._recent[row] = None
         row.move_on(written)
@@ -147,7 +150,7 @@ class Rows:
         if grown is None:
             return self._new(before, start)
         self._take(grown)
-        grown.offered = Proposal.nothing()
+        grown.offered = _NOTHING
         grown.move_on(before[grown.length :].tolist())
         return grown
 
