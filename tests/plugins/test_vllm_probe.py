@@ -12,7 +12,7 @@ import pytest
 
 from tascel.engines.profile import CONTEXT, Setting, keep_price, kept_price, machine
 from tascel.errors import ModelError, RequestError
-from tascel.plugins.vllm import launch, probe
+from tascel.plugins.vllm import launch, passes, probe
 
 SETTING = Setting("m", "w", "cpu", "float32", 1, "vllm 0", machine())
 
@@ -53,15 +53,15 @@ class Engine:
 def engine(monkeypatch):
     clock = Clock()
     params = SimpleNamespace(SamplingParams=lambda **given: SimpleNamespace(**given))
-    monkeypatch.setattr(probe, "import_module", lambda name: params)
-    monkeypatch.setattr(probe, "perf_counter", clock)
+    monkeypatch.setattr(passes, "import_module", lambda name: params)
+    monkeypatch.setattr(passes, "perf_counter", clock)
     return Engine(clock)
 
 
 def test_passes_are_timed_by_rows_and_tokens(engine):
-    found = probe.measure_all(engine)
+    found = passes.measure_all(engine)
     assert {rows: sorted(points) for rows, points in found.items()} == {
-        rows: [rows * width for width in widths] for rows, widths in probe.WIDTHS.items()
+        rows: [rows * width for width in widths] for rows, widths in passes.WIDTHS.items()
     }
     for points in found.values():
         for tokens, ms in points.items():
@@ -74,7 +74,7 @@ def test_the_probe_offers_what_a_row_s_prompt_says(monkeypatch, tmp_path):
     config = SimpleNamespace(
         model_config=Engine.model_config,
         parallel_config=SimpleNamespace(rank=0),
-        additional_config={probe.KEY: str(tmp_path / "setting")},
+        additional_config={passes.KEY: str(tmp_path / "setting")},
     )
     one = probe.Probe(config)
     assert json.loads((tmp_path / "setting").read_text()) == asdict(SETTING)

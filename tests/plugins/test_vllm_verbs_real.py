@@ -15,13 +15,13 @@ import pytest
 
 from tascel.builder import build
 from tascel.engines.profile import read_price
-from tascel.plugins.vllm.probe import WIDTHS
+from tascel.plugins.vllm.passes import WIDTHS
 from tascel.types import Trace
 
 pytestmark = pytest.mark.vllm
 
 TASCEL = [sys.executable, "-m", "tascel"]
-FLAGS = ["--enforce-eager", "--dtype=float32", "--max-num-seqs=16", "--block-size=16"]
+FLAGS = ["--enforce-eager", "--dtype=float32", "--max-num-seqs=16"]
 
 
 @pytest.fixture

@@ -53,7 +53,8 @@ def measure(model: str, flags: Sequence[str]) -> Setting:
     check_flags(flags)
     with TemporaryDirectory() as folder:
         told, log = Path(folder) / "price.json", Path(folder) / "log"
-        command = [sys.executable, "-m", "tascel.plugins.vllm.probe", told, "--model", model]
+        script = Path(__file__).with_name("passes.py")
+        command = [sys.executable, "-P", script, told, "--model", model]
         with log.open("wb") as file:
             ended = subprocess.run([*command, *flags], stdout=file, stderr=file)
         if ended.returncode:
