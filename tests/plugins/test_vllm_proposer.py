@@ -8,6 +8,7 @@ from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 
 from tascel.builder import build
 from tascel.bundle import Bundle
@@ -34,6 +35,9 @@ def vllm(monkeypatch):
     module = ModuleType("vllm")
     module.__version__ = "0.32.0+cpu"
     monkeypatch.setitem(sys.modules, "vllm", module)
+    sampler = ModuleType("vllm.v1.sample.rejection_sampler")
+    sampler.expand_batch_to_tokens = lambda x, ends, count: torch.full((count,), 1e9)
+    monkeypatch.setitem(sys.modules, sampler.__name__, sampler)
     return module
 
 
@@ -49,8 +53,6 @@ def config(toy_folder, bundle):
     """`config(price=…)`: what vLLM hands to a proposer, in so far as it is looked at."""
 
     def make(**options):
-        import torch
-
         return SimpleNamespace(
             additional_config={"tascel": {"bundle": str(bundle)} | options},
             speculative_config=SimpleNamespace(num_speculative_tokens=MOST),
@@ -119,6 +121,17 @@ def test_a_foreign_bundle_is_refused(config, tmp_path, tokenizer, toy_folder):
     given.model_config.tokenizer = str(folder)
     with pytest.raises(BundleError, match="was built with the tokenizer of toy-model"):
         Proposer(given)
+
+
+def test_sampling_on_a_cpu_is_repaired_where_it_is_broken(config, price_file):
+    sampler = sys.modules["vllm.v1.sample.rejection_sampler"]
+    Proposer(config(price=str(price_file)))
+    ends = torch.tensor([2, 2, 5], dtype=torch.int32)
+    expanded = sampler.expand_batch_to_tokens(torch.tensor([0.3, 0.5, 0.0]), ends, 5, 0, 1)
+    assert torch.equal(expanded, torch.tensor([0.3, 0.3, 1.0, 1.0, 1.0]))
+    right = sampler.expand_batch_to_tokens
+    Proposer(config(price=str(price_file)))
+    assert sampler.expand_batch_to_tokens is right
 
 
 def test_without_a_price_there_is_a_warning(cache, config):

@@ -36,8 +36,8 @@ ENGINE = {
     "max_model_len": 192,
     "max_num_seqs": 16,
     "max_num_batched_tokens": 96,
-    "num_gpu_blocks_override": 60,
-    "block_size": 16,
+    "num_gpu_blocks_override": 30,
+    "block_size": 32,
     "enforce_eager": True,
     "seed": 0,
     "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
@@ -247,7 +247,7 @@ def serving(tmp_path, model, bundle, price):
         "speculative-config": json.dumps(config["speculative_config"]),
         "additional-config": json.dumps(config["additional_config"]),
         "dtype": "float32", "max-model-len": "192", "max-num-seqs": "16", "port": str(port),
-        "host": "127.0.0.1", "served-model-name": "toy", "block-size": "16",
+        "host": "127.0.0.1", "served-model-name": "toy",
         "structured-outputs-config": json.dumps(ENGINE["structured_outputs_config"]),
     }  # fmt: skip
     command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--enforce-eager"]

@@ -18,6 +18,7 @@ from tascel.engines.profile import kept_price, read_price
 from tascel.errors import ModelError
 from tascel.plugins.vllm.drafts import Drafts
 from tascel.plugins.vllm.options import Options, check_version
+from tascel.plugins.vllm.repair import repair_sampling
 from tascel.plugins.vllm.setting import setting_of
 
 
@@ -35,6 +36,8 @@ class Proposer:
     def __init__(self, vllm_config: Any) -> None:
         check_version(import_module("vllm").__version__)
         options = Options.of(vllm_config.additional_config)
+        if vllm_config.device_config.device_type == "cpu":
+            repair_sampling()
         model = vllm_config.model_config
         bundle = Bundle.open(options.bundle, Codec.from_pretrained(model.tokenizer))
         most: int = vllm_config.speculative_config.num_speculative_tokens
