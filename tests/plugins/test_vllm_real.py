@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from tascel.builder import build
+from tascel.plugins.vllm import launch
 from tascel.types import Trace
 
 pytestmark = pytest.mark.vllm
@@ -237,21 +238,18 @@ def test_a_foreign_bundle_is_refused_at_the_start(tmp_path, model, bundle, toy, 
 
 
 @contextmanager
-def serving(tmp_path, model, bundle, price):
+def serving(tmp_path, model, bundle):
     """`vllm serve` on a free port: its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    config = speculation(bundle, price=str(price))
     flags = {
-        "speculative-config": json.dumps(config["speculative_config"]),
-        "additional-config": json.dumps(config["additional_config"]),
         "dtype": "float32", "max-model-len": "192", "max-num-seqs": "16", "port": str(port),
         "host": "127.0.0.1", "served-model-name": "toy",
         "structured-outputs-config": json.dumps(ENGINE["structured_outputs_config"]),
     }  # fmt: skip
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(model), "--enforce-eager"]
-    command += [part for name, value in flags.items() for part in (f"--{name}", value)]
+    given = [part for name, value in flags.items() for part in (f"--{name}", value)]
+    command = launch.serving(bundle, str(model), ["--enforce-eager", *given])
     log = (tmp_path / "serve.log").open("w+")
     server = subprocess.Popen(command, env=environment(tmp_path), stdout=log, stderr=log)
     address = f"http://127.0.0.1:{port}"
@@ -276,12 +274,12 @@ def metric(address, name):
     return sum(float(line.split()[-1]) for line in lines if line.startswith(f"{name}{{"))
 
 
-def test_a_server_under_a_client(tmp_path, model, bundle, price, plain, prompts):
+def test_a_server_under_a_client(tmp_path, model, bundle, plain):
     from openai import OpenAI
 
     turns = [f"turn {'on' if i % 2 else 'off'} the light in room {i}" for i in range(16)]
     texts = [text for (text,) in plain["all"]["texts"]]
-    with serving(tmp_path, model, bundle, price) as address:
+    with serving(tmp_path, model, bundle) as address:
         client = OpenAI(base_url=f"{address}/v1", api_key="none")
 
         def ask(turn, **more):
