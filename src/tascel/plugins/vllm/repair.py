@@ -7,14 +7,14 @@ nobody has written: sampled answers come from another distribution. Greedy ones 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 
 def repair_sampling() -> None:
     """See that each drafted position is sampled with its request's settings, on a CPU."""
     import torch
 
-    sampler = import_module("vllm.v1.sample.rejection_sampler")
+    sampler = cast(Any, import_module("vllm.v1.sample.rejection_sampler"))
     settings, ends = torch.tensor([0.375, 0.625]), torch.tensor([1, 3], dtype=torch.int32)
     if sampler.expand_batch_to_tokens(settings, ends, 3).tolist() != [0.375, 0.625, 0.625]:
         sampler.expand_batch_to_tokens = _expand
