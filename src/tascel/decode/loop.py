@@ -68,7 +68,7 @@ class Loop:
                 session.close()
             raise
         answer.session = session
-        if self.habit is not None:
+        if self.habit is not None and session is None:
             answer.reach = Reach(self.habit.first)
         if self.engine.drafts and request.prediction is not None and len(request.prediction):
             answer.prediction = Prediction(request.prediction)
@@ -103,7 +103,7 @@ class Loop:
         self._record(turns)
         for turn in turns:
             turn.settle(perf_counter() - started)
-            if self.habit is not None and turn.answer.done:
+            if self.habit is not None and turn.answer.done and turn.answer.session is None:
                 self.habit.learn(turn.answer.reach)
         return [turn.chunks for turn in turns]
 

@@ -3,7 +3,7 @@ clock."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from tascel.draft.base import Proposal
 from tascel.types import SOURCES
@@ -21,17 +21,12 @@ LONGEST_REST = 16
 
 @dataclass(slots=True)
 class Reach:
-    """`first` tokens are covered by the first check, and the first one behind drafts; `tokens` by
-    the next one, unless it rests for some more steps."""
+    """`tokens` are covered by the next check, unless it rests for some more steps."""
 
-    first: int = LEAST
-    tokens: int = field(init=False)
+    tokens: int = LEAST
     rest: int = 0
     _missed: bool = False
     _next_rest: int = 0
-
-    def __post_init__(self) -> None:
-        self.tokens = self.first
 
     @property
     def now(self) -> int:
@@ -42,8 +37,8 @@ class Reach:
         """Book a step: what was offered, by whomever, and how much of it was right."""
         if HEAD not in offered.source:
             self.rest = max(0, self.rest - 1)
-            if len(offered):  # behind drafts as at first: they may go on soon
-                self.tokens = self.first
+            if len(offered):  # behind drafts only a little: they may go on soon
+                self.tokens = LEAST
         elif taken == len(offered):
             self.tokens = min(self.tokens + 1 if self._missed else 2 * self.tokens, MOST)
             self._next_rest //= 2
@@ -57,8 +52,8 @@ class Reach:
 
 @dataclass(slots=True, eq=False)
 class Habit:
-    """How far answers came to let the engine run ahead: `first` tokens are covered by the next
-    answer's first check."""
+    """How far answers without drafts came to let the engine run ahead: `first` tokens are covered
+    by the first check of the next one."""
 
     first: int = LEAST
 
