@@ -70,13 +70,14 @@ bench: install $(if $(TASKS),bench-tasks)
 
 # A vocabulary the size of the task: with the demo's model, and with the same one padded to 262,144
 # rows, its adapter merged. Wants a bundle of its own, since one with a selection is used with it.
-TAILORED = benchmarks/tailored.py build/tailored $(TRACES) $(MODEL)
-PADDED = benchmarks/tailored.py build/padded_bundle $(TRACES) --model build/padded --exact 0
+TAILORED = build/tailored $(TRACES) $(MODEL)
+PADDED = benchmarks/tailored.py build/padded_bundle $(TRACES) --model build/padded
 
 bench-tailored: install
 	$(BIN)/tascel build $(TRACES) $(MODEL) -o build/tailored
 	$(BIN)/tascel tailor $(TRACES) $(MODEL) --bundle build/tailored
-	$(BIN)/python $(TAILORED) --json results/tailored_home_assistant.json
+	$(BIN)/python benchmarks/tailored.py $(TAILORED) --json results/tailored_home_assistant.json
+	$(BIN)/python benchmarks/tailored_exact.py $(TAILORED) --json results/tailored_exact_home_assistant.json
 	rm -rf build/padded
 	$(BIN)/python benchmarks/padded_model.py $$($(BIN)/tascel assets smollm2) $(TRACES) \
 		--adapter examples/home_assistant -o build/padded

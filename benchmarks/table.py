@@ -4,7 +4,9 @@ python benchmarks/table.py            README.md's: the model's own answers, time
 python benchmarks/table.py batches    README.md's second: many at a time
 python benchmarks/table.py replay     README.md's third: known answers, replayed
 python benchmarks/table.py all        docs/draft.md's: the same with every rule
-python benchmarks/table.py tokens     README.md's fourth: models with new tokens
+python benchmarks/table.py tokens     docs/new-tokens.md's: models with new tokens
+python benchmarks/table.py tailored   docs/tailor.md's: heads with rows for one task
+python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, heads
 """
 
 from __future__ import annotations
@@ -145,6 +147,61 @@ def tokens() -> str:
     return "\n".join(lines)
 
 
+def tailored() -> str:
+    """Heads of the same model by task: memory, time without and with drafts, scores, misses."""
+    lines = [
+        "| task | head | vocabulary, MB | load, s | anonymous / file, MB | ms a token "
+        "| faster (95 %) | with drafts: ms an answer | faster | exact | tokens missed "
+        "| taken back |",
+        f"|---|---|{'---:|' * 10}",
+    ]
+    paths = sorted(RESULTS.glob("tailored_*.json"))
+    for path in (p for p in paths if not p.stem.startswith("tailored_exact")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        padded = ", padded" if path.stem.endswith("_padded") else ""
+        for row in report["heads"]:
+            plain, drafted = row["plain"], row["drafted"]
+            low, high = plain["faster_step_interval"]
+            saved = f" (−{row['vocabulary_saved']:.1%})" if row["vocabulary_saved"] else ""
+            resident = [row[f"{kind}_answered"] / 1e6 for kind in ("anonymous", "checkpoint")]
+            cells = (
+                f"{report['task']}{padded}",
+                row["head"],
+                f"{row['vocabulary_bytes'] / 1e6:.1f}{saved}",
+                f"{row['load_seconds']:.1f}",
+                " / ".join(f"{size:.0f}" for size in resident),
+                f"{plain['ms_a_step']:.1f}",
+                f"{plain['faster_step']:.2f}× ({low:.2f}–{high:.2f})",
+                f"{drafted['ms_a_answer']:.0f}",
+                f"{drafted['faster']:.2f}×",
+                f"{row['exact']:.1%}",
+                f"{row['misses']:.2%}" if "misses" in row else "",
+                f"{plain['rolled_back']:.1%}" if plain["ahead"] else "",
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def corners() -> str:
+    """Every combination of drafts, new tokens and a lossless head: milliseconds an answer."""
+    lines = [
+        "| task | new tokens, head | ms an answer | faster (95 %) | with drafts: ms "
+        "| faster (95 %) |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    for path in sorted(RESULTS.glob("corners_*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["name"], row["drafts"]): row for row in report["corners"]}
+        for name in dict.fromkeys(name for name, _ in rows):
+            cells = [report["task"], name]
+            for row in (rows[name, False], rows[name, True]):
+                low, high = row["interval"]
+                faster = f"{row['faster']:.2f}× ({low:.2f}–{high:.2f})"
+                cells += [f"{milliseconds(row):.0f}", faster]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def milliseconds(row: dict) -> float:
     return row["prefill_ms"] + row["decode_ms"]
 
@@ -160,5 +217,7 @@ if __name__ == "__main__":
         "replay": lambda: replayed([name for name in DRAFTS if not name.startswith("rule:")]),
         "all": lambda: replayed(DRAFTS),
         "tokens": tokens,
+        "tailored": tailored,
+        "corners": corners,
     }
     print(tables.get(sys.argv[-1], table)())

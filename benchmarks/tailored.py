@@ -1,4 +1,4 @@
-"""What a tailored vocabulary brings on one task: memory, load time, speed, score, exactness.
+"""What a tailored vocabulary brings on one task: memory, load time, speed, score.
 
     tascel build TRACES --model M -o BUNDLE && tascel tailor TRACES --model M --bundle BUNDLE
     python benchmarks/tailored.py BUNDLE TRACES --model M [--adapter A] --json FILE
@@ -12,7 +12,7 @@ VocabTailor as published; lossless. Of the split `test`, in a fixed random order
 - `--scored` prompts are answered in batches without drafts, for the score and the misses.
 - `--timed` prompts are answered one at a time, with drafts and without: every head answers each
   prompt before the next one.
-- `--exact` prompts are answered in float32, greedily and sampled: lossless beside full.
+`tailored_exact.py` asks whether lossless answers are those of the full head.
 """
 
 from __future__ import annotations
@@ -37,7 +37,6 @@ from rich.progress import track
 from scores import difference, exact, f1
 
 from tascel.bench.bootstrap import interval
-from tascel.bench.verify import difference as apart
 from tascel.decode.loop import complete
 from tascel.engines.hf.head import Head
 from tascel.runner import Runner, load
@@ -45,7 +44,6 @@ from tascel.traces.read import read_traces
 from tascel.types import Completion, Request, Sampling, Trace
 
 HEADS = ("full", "static", "fast", "lossless")
-SAMPLED = Sampling(temperature=0.8, top_p=0.95, min_p=0.02)
 
 
 @dataclass(frozen=True)
@@ -58,10 +56,10 @@ class Setup:
     max_tokens: int
     dtype: str
 
-    def load(self, head: str, drafts: bool, dtype: str | None = None) -> Runner:
+    def load(self, head: str, drafts: bool) -> Runner:
         """The runner with one of `HEADS`."""
         runner = load(
-            self.bundle, model=self.model, adapter=self.adapter, dtype=dtype or self.dtype,
+            self.bundle, model=self.model, adapter=self.adapter, dtype=self.dtype,
             head="fast" if head == "static" else head, drafts=drafts,
         )  # fmt: skip
         if head == "static":  # prompts bring nothing
@@ -99,7 +97,6 @@ def main() -> None:
     parser.add_argument("--weighed", type=int, default=10)
     parser.add_argument("--timed", type=int, default=60)
     parser.add_argument("--scored", type=int, default=500)
-    parser.add_argument("--exact", type=int, default=500)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     setup = Setup(args.bundle, args.model, args.adapter, args.max_tokens, args.dtype)
@@ -139,9 +136,6 @@ def main() -> None:
         }
         for head in HEADS
     ]
-    del runners
-    if args.exact:
-        report["exact"] = equality(setup, test[: args.exact])
     print(json.dumps(report, indent=2))
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
@@ -312,38 +306,6 @@ def timings(rounds: Sequence[Round], head: str, drafts: bool) -> dict[str, Any]:
         found[f"ms_a_{name}"] = median(mine)
         found[ratio] = sum(theirs) / sum(mine)
         found[f"{ratio}_interval"] = interval(theirs, mine)
-    return found
-
-
-def equality(setup: Setup, traces: Sequence[Trace]) -> list[dict[str, Any]]:
-    """Lossless beside full in float32, by sampling and drafts; with how far apart the two tokens
-    were where an answer differs."""
-    full, lossless = (setup.load(head, True, "float32") for head in ("full", "lossless"))
-    found: list[dict[str, Any]] = []
-    for name, sampling in (("greedy", Sampling()), ("sampled", SAMPLED)):
-        asked = setup.requests(full, traces, sampling)
-        wanted = answer_all(undrafted(full), asked)
-        for drafts in (False, True):
-            given = answer_all(lossless if drafts else undrafted(lossless), asked)
-            gaps = [
-                apart(full, request, "full", one.tokens, other.tokens).gap
-                for request, one, other in zip(asked, given, wanted, strict=True)
-                if one.tokens != other.tokens
-            ]
-            offered = sum(done.stats.offered.get("head", 0) for done in given)
-            accepted = sum(done.stats.accepted.get("head", 0) for done in given)
-            found.append(
-                {
-                    "sampling": name,
-                    "drafts": drafts,
-                    "prompts": len(asked),
-                    "tokens": sum(len(done.tokens) for done in given),
-                    "differ": len(gaps),
-                    "gaps": gaps,
-                    "ahead": offered,
-                    "rolled_back": (offered - accepted) / max(1, offered),
-                }
-            )
     return found
 
 

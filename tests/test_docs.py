@@ -67,6 +67,8 @@ def test_links_lead_somewhere():
         ("README.md", ("replay",)),
         ("docs/draft.md", ("all",)),
         ("docs/new-tokens.md", ("tokens",)),
+        ("docs/tailor.md", ("tailored",)),
+        ("docs/tailor.md", ("corners",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):

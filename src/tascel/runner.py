@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -16,6 +16,7 @@ from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.engine import Engine
 from tascel.decode.loop import Loop, complete, decode
+from tascel.decode.reach import Habit
 from tascel.decode.schedule import Event, Scheduler
 from tascel.draft.base import Draft, Forgetful
 from tascel.draft.breaker import Breaker
@@ -70,6 +71,8 @@ class Runner:
         breaker: stops the draft when it has not paid; shared by all requests of the runner.
         setting: what was measured for `price`.
         head: "full", "lossless" or "fast".
+        habit: how far the engine runs ahead under a lossless head where nothing is drafted; shared
+            as the breaker is.
     """
 
     model: PreTrainedModel
@@ -81,6 +84,7 @@ class Runner:
     breaker: Breaker
     bundle: Bundle | None = None
     head: str = "full"
+    habit: Habit = field(default_factory=Habit)
 
     def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).
@@ -132,7 +136,7 @@ class Runner:
         """Answer a request with the runner's draft and breaker, with others, or with no draft
         and token by token (`plain`)."""
         if plain:
-            return decode(self.engine, None, request, self.price, self.codec.stream(), ahead=False)
+            return decode(self.engine, None, request, self.price, self.codec.stream())
         return decode(
             self.engine,
             draft or self.draft,
@@ -140,6 +144,7 @@ class Runner:
             self.price,
             self.codec.stream(),
             self.breaker if draft is None else breaker,
+            self.habit,
         )
 
     def run_many(
@@ -168,6 +173,7 @@ class Runner:
         """As freshly loaded: what requests taught the draft and the breaker is dropped, and so are
         the prompts kept in the cache."""
         self.breaker = Breaker(self.price)
+        self.habit = Habit()
         if isinstance(self.draft, Forgetful):
             self.draft.forget()
         self.engine.forget()
@@ -176,7 +182,7 @@ class Runner:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
         or with no draft (`plain`)."""
         draft, breaker = (None, None) if plain else (self.draft, self.breaker)
-        loop = Loop(self.engine, draft, self.price, breaker, ahead=not plain)
+        loop = Loop(self.engine, draft, self.price, breaker, None if plain else self.habit)
         return Scheduler(loop, self.codec.stream, rows)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tascel.decode.loop import Loop, complete, decode
-from tascel.decode.reach import FIRST, HEAD, Reach
+from tascel.decode.reach import FIRST_MOST, HEAD, LEAST, Habit, Reach
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
 from tascel.types import Request, Sampling
@@ -91,7 +91,7 @@ def test_running_ahead_changes_no_answer(
     ]
     plain = fake_engine(context_limit=context, eos_ids=eos)
     engine = rough_engine(known, context_limit=context, eos_ids=eos)
-    loop = Loop(engine, None, PRICE)
+    loop = Loop(engine, None, PRICE, habit=Habit())
     running = [loop.start(request, byte_stream()) for request in requests]
     while running:
         loop.step(running)
@@ -110,14 +110,14 @@ def test_clean_checks_reach_further_and_a_miss_starts_over(
 ) -> None:
     request = Request("r", np.array([5, 6], np.int32), max_tokens=120)
     engine = rough_engine(range(40))
-    found = complete(decode(engine, None, request, PRICE, byte_stream()))
+    found = complete(decode(engine, None, request, PRICE, byte_stream(), habit=Habit()))
     assert [len(p) for p in engine.passes] == [0, 1, 3, 7, 15, 31, 31, 24]
     assert found.stats.offered["head"] == found.stats.accepted["head"] == 112
     assert found.stats.steps == len(engine.passes) + engine.rough_passes
 
     missing = engine.logits_after([5, 6, *found.tokens[:30]]).argmax()
     engine = rough_engine({*range(40)} - {int(missing)})
-    again = complete(decode(engine, None, request, PRICE, byte_stream()))
+    again = complete(decode(engine, None, request, PRICE, byte_stream(), habit=Habit()))
     assert again.tokens == found.tokens
     lengths = [len(p) for p in engine.passes]
     assert any(other < one for one, other in pairwise(lengths[:-1]))
@@ -131,11 +131,11 @@ def test_a_reach_grows_falls_and_rests() -> None:
     reach = Reach()
     assert [book(reach, n, n) for n in (1, 3, 7, 15, 31)] == [4, 8, 16, 32, 32]
     assert [book(reach, 31, 20), book(reach, 15, 15)] == [16, 17]
-    assert [book(reach, 16, 9), book(reach, 7, 4), book(reach, 3, 2)] == [8, 4, FIRST]
-    assert [book(reach, 1, 1), book(reach, 2, 0)] == [3, FIRST]
+    assert [book(reach, 16, 9), book(reach, 7, 4), book(reach, 3, 2)] == [8, 4, LEAST]
+    assert [book(reach, 1, 1), book(reach, 2, 0)] == [3, LEAST]
     assert book(reach, 1, 0) == 1  # the second bad one in a row
     reach.learn(Proposal.nothing(), 0)
-    assert reach.now == FIRST
+    assert reach.now == LEAST
     rests = []
     for _ in range(8):
         book(reach, 1, 0)
@@ -144,13 +144,29 @@ def test_a_reach_grows_falls_and_rests() -> None:
     assert rests == [2, 4, 8, 16, 16, 16, 16, 16]
     assert book(reach, 1, 1) == 3
     reach.learn(Proposal.chain([1, 2]), 2)  # a draft's
-    assert reach.now == FIRST
+    assert reach.now == LEAST
+
+
+def test_an_answer_starts_where_others_came_to(rough_engine: Any, byte_stream: Any) -> None:
+    habit = Habit()
+    request = Request("r", np.array([5, 6], np.int32), max_tokens=40)
+    engine = rough_engine(range(40))
+    for _ in range(9):
+        complete(decode(engine, None, request, PRICE, byte_stream(), habit=habit))
+    assert habit.first == FIRST_MOST - 1
+    engine.passes.clear()
+    complete(decode(engine, None, request, PRICE, byte_stream(), habit=habit))
+    assert [len(p) for p in engine.passes] == [0, 14, 23]
+    engine = rough_engine([39])
+    for _ in range(5):
+        complete(decode(engine, None, request, PRICE, byte_stream(), habit=habit))
+    assert habit.first == LEAST
 
 
 def test_an_unfit_head_costs_little(rough_engine: Any, byte_stream: Any) -> None:
     request = Request("r", np.array([5, 6], np.int32), max_tokens=190)
     engine = rough_engine([39])
-    found = complete(decode(engine, None, request, PRICE, byte_stream()))
+    found = complete(decode(engine, None, request, PRICE, byte_stream(), habit=Habit()))
     assert found.stats.steps < 1.2 * len(found.tokens)
 
 
@@ -163,9 +179,9 @@ def test_nobody_runs_ahead_of_drafts_grammars_or_when_told_not_to(
         return logits
 
     engine = rough_engine(range(40))
-    plain = complete(decode(engine, None, Request("r", prompt), PRICE, byte_stream(), ahead=False))
+    plain = complete(decode(engine, None, Request("r", prompt), PRICE, byte_stream()))
     processed = Request("r", prompt, max_tokens=30, processors=lambda: [unchanged])
-    complete(decode(engine, None, processed, PRICE, byte_stream()))
+    complete(decode(engine, None, processed, PRICE, byte_stream(), habit=Habit()))
     assert engine.rough_passes == 0
 
     class Always(oracle_draft):
@@ -173,6 +189,8 @@ def test_nobody_runs_ahead_of_drafts_grammars_or_when_told_not_to(
             return Proposal.chain(self.truth[self.at : self.at + 1])
 
     draft = Always(plain.tokens)
-    found = complete(decode(engine, draft, Request("r", prompt), PRICE, byte_stream()))
+    found = complete(
+        decode(engine, draft, Request("r", prompt), PRICE, byte_stream(), habit=Habit())
+    )
     assert found.tokens == plain.tokens
     assert "head" not in found.stats.offered

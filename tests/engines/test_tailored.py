@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tascel.decode.loop import Loop, complete, decode
+from tascel.decode.reach import Habit
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.engines.hf.engine import HfEngine
@@ -121,7 +122,7 @@ def test_a_lossless_head_answers_as_the_whole_one_does(
             truth = wanted[request.id].tokens
             return oracle_draft(truth, seed, 0.6, 5, whole.trees, VOCAB).open(request)
 
-    loop = Loop(reduced, Oracles() if drafts else None, Price.free())
+    loop = Loop(reduced, Oracles() if drafts else None, Price.free(), habit=Habit())
     found = answers(loop, requests, byte_stream)
     assert {i: c.tokens for i, c in found.items()} == {i: c.tokens for i, c in wanted.items()}
     assert not reduced._rows._head._pins
@@ -132,7 +133,7 @@ def test_rows_that_are_missing_win_and_are_rolled_back_to(engines: Any, byte_str
     requests = requests_of(3, 8, Sampling())
     outside = offered = kept = steps = tokens = 0
     for request in requests:
-        found = complete(decode(reduced, None, request, Price.free(), byte_stream()))
+        found = complete(decode(reduced, None, request, Price.free(), byte_stream(), habit=Habit()))
         assert (
             found.tokens
             == complete(decode(whole, None, request, Price.free(), byte_stream())).tokens
@@ -151,7 +152,9 @@ def test_rows_that_are_missing_win_and_are_rolled_back_to(engines: Any, byte_str
 def test_a_head_with_all_rows_is_never_wrong(engines: Any, byte_stream: Any) -> None:
     _, reduced = engines(0, VOCAB)
     for request in requests_of(5, 4, Sampling(temperature=0.8, seed=3)):
-        stats = complete(decode(reduced, None, request, Price.free(), byte_stream())).stats
+        stats = complete(
+            decode(reduced, None, request, Price.free(), byte_stream(), habit=Habit())
+        ).stats
         assert stats.offered.get("head") == stats.accepted.get("head")
 
 
@@ -181,7 +184,7 @@ def test_a_fast_head_knows_its_rows_and_the_prompts_alone(
     whole, reduced = engines(which, size, False)
     assert reduced.rough is None
     requests = requests_of(seed, 3, sampling)
-    found = answers(Loop(reduced, None, Price.free()), requests, byte_stream)
+    found = answers(Loop(reduced, None, Price.free(), habit=Habit()), requests, byte_stream)
     for request in requests:
         known = sorted({*some(size).tolist(), *request.prompt.tolist()})
         masked = Request(
@@ -215,14 +218,16 @@ def test_what_the_head_offers_teaches_no_draft(engines: Any, byte_stream: Any) -
 
     _, reduced = engines(0, 160)
     (request,) = requests_of(1, 1, Sampling())
-    run = decode(reduced, Silent(), request, Price.free(), byte_stream(), Strict(Price.free()))
+    run = decode(
+        reduced, Silent(), request, Price.free(), byte_stream(), Strict(Price.free()), Habit()
+    )
     assert complete(run).stats.offered["head"]
 
 
 def test_plain_decoding_does_not_run_ahead(engines: Any, byte_stream: Any) -> None:
     _, reduced = engines(0, 160)
     (request,) = requests_of(1, 1, Sampling())
-    run = decode(reduced, None, request, Price.free(), byte_stream(), ahead=False)
+    run = decode(reduced, None, request, Price.free(), byte_stream())
     assert not complete(run).stats.offered
 
 

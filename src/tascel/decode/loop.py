@@ -12,6 +12,7 @@ import numpy as np
 from tascel.decode.ahead import run_ahead
 from tascel.decode.answer import Answer, longest_answer
 from tascel.decode.engine import Engine
+from tascel.decode.reach import Habit, Reach
 from tascel.decode.stop import Detokenizer
 from tascel.decode.walk import ours, trim
 from tascel.draft.base import BatchDraft, Draft, Proposal, Session
@@ -45,14 +46,15 @@ class Loop:
     """An engine and what drafts for it. One `step` is one pass over any number of answers.
 
     The tokens are those of plain decoding (`draft` None), whatever the draft proposes and whoever
-    shares the pass. Where nothing is proposed the engine runs ahead, if it can and `ahead` says so.
+    shares the pass. Where nothing is proposed the engine runs ahead, if it can and there is a
+    `habit`, which remembers from answer to answer how far.
     """
 
     engine: Engine
     draft: Draft | None
     price: Price
     breaker: Breaker | None = None
-    ahead: bool = True
+    habit: Habit | None = None
 
     def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
         """Open a row and the drafts for `request`. Raises as `decode` does."""
@@ -66,6 +68,8 @@ class Loop:
                 session.close()
             raise
         answer.session = session
+        if self.habit is not None and session is None:
+            answer.reach = Reach(self.habit.first)
         if self.engine.drafts and request.prediction is not None and len(request.prediction):
             answer.prediction = Prediction(request.prediction)
         return answer
@@ -99,6 +103,8 @@ class Loop:
         self._record(turns)
         for turn in turns:
             turn.settle(perf_counter() - started)
+            if self.habit is not None and turn.answer.done and turn.answer.session is None:
+                self.habit.learn(turn.answer.reach)
         return [turn.chunks for turn in turns]
 
     def _propose(self, turns: Sequence[_Turn]) -> None:
@@ -124,7 +130,7 @@ class Loop:
         """Where nothing is drafted and no prompt read, offer what rough passes pick."""
         rough = self.engine.rough
         if (
-            self.ahead
+            self.habit is not None
             and rough is not None
             and not any(len(turn.offered) or len(turn.answer.unread) for turn in turns)
             and all(turn.answer.picker.stateless for turn in turns)
@@ -214,7 +220,7 @@ def decode(
     price: Price,
     detokenizer: Detokenizer,
     breaker: Breaker | None = None,
-    ahead: bool = True,
+    habit: Habit | None = None,
 ) -> Generator[Chunk, None, Completion]:
     """Answer one request, token by token; the generator returns the Completion. The parameters are
     those of `Loop`.
@@ -224,7 +230,7 @@ def decode(
     Raises:
         RequestError: what `longest_answer` refuses.
     """
-    loop = Loop(engine, draft, price, breaker, ahead)
+    loop = Loop(engine, draft, price, breaker, habit)
     longest_answer(engine, request)  # refused now, not at the first token
     return _run(loop, request, detokenizer)
 

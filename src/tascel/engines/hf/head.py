@@ -20,7 +20,7 @@ from tascel.engines.hf.table import Table
 from tascel.types import Ids
 
 #: Slots beside the selection's at first; the matrix is made longer where open requests need more.
-SPARE = 512
+SPARE = 256
 
 
 class Head(torch.nn.Module):
