@@ -86,22 +86,15 @@ class Setup:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle")
-    parser.add_argument("traces", type=Path)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--adapter")
+    parser = arguments(__doc__)
     parser.add_argument("--dtype", default="bfloat16")
-    parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--loads", type=int, default=3)
     parser.add_argument("--weighed", type=int, default=10)
     parser.add_argument("--timed", type=int, default=60)
     parser.add_argument("--scored", type=int, default=500)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     setup = Setup(args.bundle, args.model, args.adapter, args.max_tokens, args.dtype)
-    test = [t for t in read_traces(args.traces) if t.split == "test"]
-    random.Random(0).shuffle(test)
+    test = shuffled(args.traces)
 
     weights = {h: weigh(setup, h, test[: args.weighed], args.loads) for h in HEADS}
     runners = {head: setup.load(head, drafts=True) for head in HEADS}
@@ -139,6 +132,25 @@ def main() -> None:
     print(json.dumps(report, indent=2))
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def arguments(doc: str) -> argparse.ArgumentParser:
+    """What every script about heads is told."""
+    parser = argparse.ArgumentParser(description=doc)
+    parser.add_argument("bundle")
+    parser.add_argument("traces", type=Path)
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--adapter")
+    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--json", type=Path)
+    return parser
+
+
+def shuffled(file: Path) -> list[Trace]:
+    """The split `test` in a fixed random order."""
+    test = [t for t in read_traces(file) if t.split == "test"]
+    random.Random(0).shuffle(test)
+    return test
 
 
 def weigh(setup: Setup, head: str, traces: Sequence[Trace], loads: int) -> dict[str, Any]:

@@ -9,36 +9,27 @@ and without.
 
 from __future__ import annotations
 
-import argparse
 import json
-import random
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from tailored import Setup, answer_all, undrafted
+from tailored import Setup, answer_all, arguments, shuffled, undrafted
 
 from tascel.bench.verify import difference as apart
-from tascel.traces.read import read_traces
 from tascel.types import Sampling, Trace
 
 SAMPLED = Sampling(temperature=0.8, top_p=0.95, min_p=0.02)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("bundle")
-    parser.add_argument("traces", type=Path)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--adapter")
-    parser.add_argument("--max-tokens", type=int, default=256)
+    parser = arguments(__doc__)
     parser.add_argument("--prompts", type=int, default=500)
-    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     setup = Setup(args.bundle, args.model, args.adapter, args.max_tokens, "float32")
-    test = [t for t in read_traces(args.traces) if t.split == "test"]
-    random.Random(0).shuffle(test)
-    report = {"task": args.traces.stem, "runs": equality(setup, test[: args.prompts])}
+    report = {
+        "task": args.traces.stem,
+        "runs": equality(setup, shuffled(args.traces)[: args.prompts]),
+    }
     print(json.dumps(report, indent=2))
     if args.json:
         args.json.write_text(json.dumps(report, indent=2) + "\n")

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer
 
+from tascel import pretrained
 from tascel.detokenizer import Detokenizer
 from tascel.errors import ModelError, RequestError, TraceError
 from tascel.new_tokens import NewTokens
-from tascel.token_bytes import TokenBytes
 from tascel.types import Ids, Message, Trace
 
 #: Mixed scripts, digits, spaces and code: two tokenizers that agree here and in every vocabulary
@@ -28,13 +28,8 @@ from tascel.types import Ids, Message, Trace
 _PROBE = (
     "Hello  wörld!\n\t{\"a_b\": [-12.50, '\u4f60\u597d'], 🙂 x = f(y) // 2026-01-31 İstanbul   "
 )
-#: Where tokenizer_config.json keeps the runs that new tokens stand for. In that file, since
-#: transformers keeps what it does not know there whenever a tokenizer is saved or shared.
-NEW_TOKENS = "tascel_new_tokens"
 #: Answers tokenised together.
 _BATCH = 256
-
-Render = Callable[[Sequence[Message], Sequence[Message] | None, bool], str]
 
 
 class Codec:
@@ -51,7 +46,7 @@ class Codec:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        render: Render | None,
+        render: pretrained.Render | None,
         eos_ids: Iterable[int],
         save: Callable[[Path], None] | None = None,
         new_tokens: NewTokens | None = None,
@@ -78,7 +73,7 @@ class Codec:
         Raises:
             ModelError: nothing there, or no fast tokenizer can be made of it.
         """
-        return _from_transformers(str(model))
+        return Codec(*pretrained.read(str(model)))
 
     @staticmethod
     def from_tokenizer(tokenizer: Any, generation_config: Any = None) -> Codec:
@@ -88,7 +83,7 @@ class Codec:
         Raises:
             ModelError: it is no fast tokenizer.
         """
-        return _wrap(tokenizer, generation_config)
+        return Codec(*pretrained.parts(tokenizer, generation_config))
 
     def prompt(
         self, messages: str | Sequence[Message], tools: Sequence[Message] | None = None
@@ -267,99 +262,3 @@ def _fingerprint(tokenizer: Tokenizer, vocabulary: Mapping[str, int], new: NewTo
     probe = tokenizer.encode(_PROBE, add_special_tokens=False).ids
     seen = [by_id, probe, new.to_json()] if new else [by_id, probe]
     return hashlib.sha256(json.dumps(seen).encode()).hexdigest()
-
-
-def _new_tokens(hf: Any, backend: Tokenizer) -> NewTokens:
-    """What a tokenizer's configuration says of new tokens, checked against its vocabulary."""
-    new = NewTokens.from_json(hf.init_kwargs.get(NEW_TOKENS) or {})
-    bytes_of = TokenBytes(backend)
-    for id_, run in new.runs.items():
-        said = [bytes_of(base) for base in run]
-        if b"" in said or b"".join(said) != bytes_of(id_):
-            name = hf.name_or_path or type(hf).__name__
-            raise ModelError(
-                f"new token {id_} of {name} is not what its tokenizer_config.json says",
-                "Take tokenizer.json and tokenizer_config.json from the same folder",
-            )
-    return new
-
-
-def _from_transformers(name: str) -> Codec:
-    try:
-        import transformers
-    except ImportError as error:
-        raise ModelError(
-            "reading a model's tokenizer needs transformers", "pip install 'tascel[hf]'"
-        ) from error
-    auto: Any = transformers  # untyped
-    try:
-        hf: Any = auto.AutoTokenizer.from_pretrained(name)
-    except Exception as error:  # tokenizers raises bare Exceptions
-        first = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
-        raise ModelError(
-            f"no tokenizer can be loaded from {name} ({first})",
-            "Give a Hugging Face id or a folder with tokenizer.json and tokenizer_config.json",
-        ) from error
-    try:
-        generation: Any = auto.GenerationConfig.from_pretrained(name)
-    except (OSError, ValueError):
-        generation = None
-    return _wrap(hf, generation)
-
-
-def _wrap(hf: Any, generation: Any) -> Codec:
-    if not hf.is_fast:
-        name = hf.name_or_path or type(hf).__name__
-        raise ModelError(f"{name} has no fast tokenizer", "Convert it to a tokenizer.json first")
-    listed: Any = getattr(generation, "eos_token_id", None)
-    ids: list[Any] = [*(listed if isinstance(listed, list) else [listed]), hf.eos_token_id]
-    eos = {int(id_) for id_ in ids if id_ is not None}
-
-    def render(messages: Sequence[Message], tools: Sequence[Message] | None, generate: bool) -> str:
-        from jinja2 import TemplateError
-
-        plain = [dict(_arguments_as_objects(m)) for m in messages]
-        try:
-            return str(
-                hf.apply_chat_template(
-                    plain,
-                    tools=[dict(t) for t in tools] if tools else None,
-                    add_generation_prompt=generate,
-                    tokenize=False,
-                )
-            )
-        except (TemplateError, TypeError, KeyError, ValueError) as error:
-            raise RequestError(
-                f"the chat template refuses the conversation ({error})",
-                "Check roles, contents and tools against what the model expects",
-            ) from error
-
-    def save(folder: Path) -> None:
-        hf.save_pretrained(folder)
-        if generation is not None:
-            generation.save_pretrained(folder)
-
-    # A working copy without the padding and truncation that a tokenizer file may carry.
-    backend = Tokenizer.from_str(hf.backend_tokenizer.to_str())
-    backend.no_padding()
-    backend.no_truncation()
-    new_tokens = _new_tokens(hf, backend)
-    return Codec(backend, render if hf.chat_template else None, eos, save, new_tokens)
-
-
-def _arguments_as_objects(message: Message) -> Mapping[str, Any]:
-    """Tool-call arguments as an object: logs hold them as a JSON string, templates want a dict."""
-    calls = message.get("tool_calls")
-    if not calls:
-        return message
-
-    def parsed(call: Any) -> Any:
-        function = dict(call.get("function", {}))
-        if isinstance(function.get("arguments"), str):
-            try:
-                function["arguments"] = json.loads(function["arguments"])
-            except json.JSONDecodeError:
-                return call
-        return {**call, "function": function}
-
-    return {**message, "tool_calls": [parsed(call) for call in calls]}

@@ -13,7 +13,7 @@ from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
-    "tasks", "assets", "mine", "finetune", "doctor",
+    "tasks", "assets", "mine", "finetune", "tailor", "doctor",
 ]  # fmt: skip
 
 

@@ -11,9 +11,9 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from tascel.adapt.families import family
-from tascel.codec import NEW_TOKENS
 from tascel.errors import ModelError
 from tascel.new_tokens import NewTokens
+from tascel.pretrained import NEW_TOKENS
 from tascel.types import Ids
 
 _REMEDY = "Keep the whole vocabulary, and store the selection in a bundle (--bundle) instead"

@@ -18,9 +18,9 @@ from typing import Any, cast
 from tokenizers import Tokenizer
 
 from tascel.adapt.families import family
-from tascel.codec import NEW_TOKENS
 from tascel.errors import ModelError
 from tascel.new_tokens import NewTokens
+from tascel.pretrained import NEW_TOKENS
 from tascel.token_bytes import TokenBytes
 
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")

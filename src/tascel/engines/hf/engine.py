@@ -4,7 +4,7 @@ once where the model's attention can be ours."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.hf.packed import Packed
-from tascel.engines.hf.rows import RowByRow
+from tascel.engines.hf.rows import RowByRow, Rows
 from tascel.engines.hf.selfcheck import packs, self_check
 from tascel.engines.hf.slab import SHORTEST
 from tascel.engines.hf.tailored import Tailored
@@ -26,24 +26,6 @@ from tascel.types import Ids
 #: Tokens all rows together may hold, unless told otherwise; more where one text may be longer, up
 #: to the second. Memory is taken as it is written.
 CACHE_TOKENS, LONGEST_TEXT = 1 << 15, 1 << 17
-
-
-class Rows(Protocol):
-    """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
-
-    @property
-    def prefixes(self) -> bool: ...  # noqa: D102
-    @prefixes.setter
-    def prefixes(self, kept: bool) -> None: ...
-
-    def fits(self, size: int) -> bool: ...  # noqa: D102
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
-    def check(  # noqa: D102
-        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
-    ) -> list[Verdict]: ...
-    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None: ...  # noqa: D102
-    def close(self, row: Row) -> None: ...  # noqa: D102
-    def forget(self) -> None: ...  # noqa: D102
 
 
 class HfEngine:

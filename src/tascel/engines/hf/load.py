@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tascel.codec import NEW_TOKENS
 from tascel.engines.hf.matrices import untie, widen
 from tascel.errors import ModelError
+from tascel.pretrained import NEW_TOKENS
 from tascel.types import Ids
 
 if TYPE_CHECKING:

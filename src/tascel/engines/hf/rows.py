@@ -1,11 +1,12 @@
-"""Rows read one after the other, each with a transformers cache of its own: for families whose
-attention cannot be ours, and for models that cannot take rejected tokens back."""
+"""What any way of keeping rows offers, and rows read one after the other, each with a transformers
+cache of its own: for families whose attention cannot be ours, and for models that cannot take
+rejected tokens back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -18,6 +19,24 @@ from tascel.engines.hf.plan import tree_places, tree_view
 from tascel.engines.hf.traits import Traits
 from tascel.engines.hf.verdict import Run, plain
 from tascel.types import Ids
+
+
+class Rows(Protocol):
+    """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
+
+    @property
+    def prefixes(self) -> bool: ...  # noqa: D102
+    @prefixes.setter
+    def prefixes(self, kept: bool) -> None: ...
+
+    def fits(self, size: int) -> bool: ...  # noqa: D102
+    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
+    def check(  # noqa: D102
+        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
+    ) -> list[Verdict]: ...
+    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None: ...  # noqa: D102
+    def close(self, row: Row) -> None: ...  # noqa: D102
+    def forget(self) -> None: ...  # noqa: D102
 
 
 @dataclass(slots=True, eq=False)

@@ -15,25 +15,16 @@ from numpy.typing import NDArray
 
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
+from tascel.engines.hf.rows import Rows
 from tascel.engines.hf.scores import Nodes, PartVerdict, Place, Whole, WholeVerdict
 from tascel.engines.hf.vocabulary import Vocabulary
 from tascel.types import Ids
 
 
-class Inner(Protocol):
+class Inner(Rows, Protocol):
     """The engine's rows; under this head's passes their verdicts are `PartVerdict`s."""
 
-    prefixes: bool
-
-    def fits(self, size: int) -> bool: ...  # noqa: D102
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
-    def check(  # noqa: D102
-        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
-    ) -> list[Verdict]: ...
-    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None: ...  # noqa: D102
     def drop(self, row: Row, count: int) -> None: ...  # noqa: D102
-    def close(self, row: Row) -> None: ...  # noqa: D102
-    def forget(self) -> None: ...  # noqa: D102
 
 
 @dataclass(slots=True, eq=False)
