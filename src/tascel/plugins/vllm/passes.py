@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
 
+Widths = Mapping[int, Sequence[int]]
 #: Tokens of each row's pass, by rows, of which all but one are drafted. How often each is measured.
-WIDTHS = {1: (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)} | {n: (1, 2, 4, 8, 16) for n in (4, 8, 16)}
+WIDTHS: Widths = {1: (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)} | {
+    n: (1, 2, 4, 8, 16) for n in (4, 8, 16)
+}
 ROUNDS = 4
 #: Passes of one measurement. The first ones still read prompts.
 PASSES, FIRST = 14, 3
@@ -47,21 +50,24 @@ def main(file: Path, flags: Sequence[str]) -> None:
     least = CONTEXT + PASSES + most + 1  # near the end vLLM asks for no drafts
     if engine.model_config.max_model_len < least:
         raise SystemExit(f"Measuring needs a --max-model-len of at least {least}")
-    points = measure_all(engine)
+    most_rows: int = engine.vllm_config.scheduler_config.max_num_seqs
+    points = measure_all(
+        engine, {rows: widths for rows, widths in WIDTHS.items() if rows <= most_rows}
+    )
     setting = json.loads(noted.read_text(encoding="utf-8"))
     file.write_text(json.dumps({"setting": setting, "ms": points}), encoding="utf-8")
 
 
-def measure_all(engine: Any) -> dict[int, dict[int, float]]:
+def measure_all(engine: Any, widths: Widths) -> dict[int, dict[int, float]]:
     """Least milliseconds of a pass by its rows and, of all rows together, tokens; measured again
     where something else was running."""
     from tascel.engines.profile import AGAIN, disturbed
 
-    found = measure(engine)
+    found = measure(engine, widths)
     for _ in range(AGAIN):
         if not any(disturbed(points) for points in found.values()):
             break
-        more = measure(engine)
+        more = measure(engine, widths)
         found = {
             rows: {tokens: min(ms, more[rows][tokens]) for tokens, ms in points.items()}
             for rows, points in found.items()
@@ -69,12 +75,12 @@ def measure_all(engine: Any) -> dict[int, dict[int, float]]:
     return found
 
 
-def measure(engine: Any) -> dict[int, dict[int, float]]:
+def measure(engine: Any, widths: Widths) -> dict[int, dict[int, float]]:
     """The same once, interleaved over widths."""
-    found: dict[int, dict[int, float]] = {rows: {} for rows in WIDTHS}
+    found: dict[int, dict[int, float]] = {rows: {} for rows in widths}
     for _ in range(ROUNDS):
-        for rows, widths in WIDTHS.items():
-            for width in widths:
+        for rows, some in widths.items():
+            for width in some:
                 ms = pass_ms(engine, rows, width)
                 found[rows][rows * width] = min(ms, found[rows].get(rows * width, ms))
     return found
