@@ -104,6 +104,7 @@ def batches(prompts):
 def environment(tmp_path):
     return os.environ | {
         "VLLM_CPU_KVCACHE_SPACE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # two ranks on one node
         "VLLM_NO_USAGE_STATS": "1",
         "VLLM_LOGGING_LEVEL": "WARNING",
         "HF_HUB_OFFLINE": "1",
@@ -181,6 +182,18 @@ def test_greedy_answers_are_those_without_drafts(plain, drafted, name):
             counters["spec_decode_num_draft_tokens"] - counters["spec_decode_num_accepted_tokens"]
         )
         assert refused > 0
+
+
+def test_two_ranks_of_a_tensor_parallel_engine_draft_alike(tmp_path, model, batches, bundle, price):
+    """Each rank drafts for itself: if they came to different drafts, they would wait for each other
+    forever, or answer something else."""
+    some = {name: batches[name] for name in ("four", "all")}
+    two = {"tensor_parallel_size": 2}
+    alone = run(tmp_path, model, some, **two)
+    together = run(tmp_path, model, some, **two, **speculation(bundle, price=str(price)))
+    for name, found in together.items():
+        assert found["answers"] == alone[name]["answers"]
+        assert found["counters"]["spec_decode_num_accepted_tokens"] > 0
 
 
 def test_each_request_is_told_apart_however_it_is_scheduled(drafted, batches):
