@@ -210,7 +210,7 @@ def vllm() -> str:
         "| **tascel**: first, last | over suffix | over warmed |",
         f"|---|{'---:|' * 7}",
     ]
-    for path in sorted(RESULTS.glob("vllm_*_speed.json")):
+    for path in sorted(RESULTS.glob("vllm_speed_*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
         for count, by_name in report["at_a_time"].items():
             learning = [by_name[name] for name in ("suffix", "warmed", "tascel")]
