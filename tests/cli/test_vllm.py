@@ -12,17 +12,11 @@ import pytest
 from tascel.builder import build
 from tascel.engines.profile import Setting, keep_price
 from tascel.plugins.vllm import launch
-from tascel.types import Trace
 
 
 @pytest.fixture
-def bundle(toy_folder, tmp_path):
-    traces = [
-        Trace([{"role": "user", "content": f"light {i}"}],
-              {"role": "assistant", "content": f"the lamp {i % 7}"})
-        for i in range(30)
-    ]  # fmt: skip
-    build(iter(traces), toy_folder, tmp_path / "bundle")
+def bundle(toy_folder, lamps, tmp_path):
+    build(iter(lamps), toy_folder, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 

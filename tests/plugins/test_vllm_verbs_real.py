@@ -16,7 +16,6 @@ import pytest
 from tascel.builder import build
 from tascel.engines.profile import read_price
 from tascel.plugins.vllm.passes import WIDTHS
-from tascel.types import Trace
 
 pytestmark = pytest.mark.vllm
 
@@ -35,13 +34,8 @@ def model(toy, tokenizer, tmp_path):
 
 
 @pytest.fixture
-def bundle(model, tmp_path):
-    traces = [
-        Trace([{"role": "user", "content": f"light {i}"}],
-              {"role": "assistant", "content": f"the lamp {i % 7}"})
-        for i in range(30)
-    ]  # fmt: skip
-    build(iter(traces), model, tmp_path / "bundle")
+def bundle(model, lamps, tmp_path):
+    build(iter(lamps), model, tmp_path / "bundle")
     return tmp_path / "bundle"
 
 
