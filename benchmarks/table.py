@@ -206,22 +206,24 @@ def corners() -> str:
 def vllm() -> str:
     """Tokens a second in vLLM, of those who learn in the first and in the last window."""
     lines = [
-        "| task, requests at a time | none | ngram | suffix: first 200, last | warmed: first, last "
-        "| **tascel**: first, last | over suffix | over warmed |",
-        f"|---|{'---:|' * 7}",
+        "| task, requests at a time | none | ngram | suffix: first, last | warmed: first, last "
+        "| **tascel**: first, last | over suffix | over warmed | over none |",
+        f"|---|{'---:|' * 8}",
     ]
     for path in sorted(RESULTS.glob("vllm_speed_*.json")):
         report = json.loads(path.read_text(encoding="utf-8"))
         for count, by_name in report["at_a_time"].items():
             learning = [by_name[name] for name in ("suffix", "warmed", "tascel")]
             ours = learning[-1]
-            cells = [f"{report['task']}, {count}"]
+            asked, window = report["requests"], report["window"]
+            cells = [f"{report['task']} ({asked} requests, windows of {window}), {count}"]
             cells += [f"{by_name[name]['first']:.0f}" for name in ("none", "ngram")]
             cells += [f"{row['first']:.0f}, {row['last']:.0f}" for row in learning]
             cells += [
                 f"{ours['first'] / row['first']:.2f}, {ours['last'] / row['last']:.2f}"
                 for row in learning[:-1]
             ]
+            cells.append(f"{ours['first'] / by_name['none']['first']:.2f}")
             lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

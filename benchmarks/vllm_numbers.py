@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-#: Of the first and of the last so many requests the speed is told apart.
+#: Of the first and of the last so many requests, or a third if they are fewer, the speed is told
+#: apart.
 WINDOW = 200
 #: A point of the cumulative curve after every so many.
 POINT = 50
@@ -28,7 +29,14 @@ def checksums(run: Run) -> dict[int, int]:
     return {request: checksum for request, _, _, checksum in run["requests"]}
 
 
-def summary(runs: Sequence[Run], distinct: int, plain: Mapping[int, int] | None) -> Run:
+def window_of(requests: int) -> int:
+    """How many requests make a window."""
+    return min(WINDOW, max(1, requests // 3))
+
+
+def summary(
+    runs: Sequence[Run], window: int, distinct: int, plain: Mapping[int, int] | None
+) -> Run:
     """Medians of one contender's runs. `differ` are answers unlike those of none's first run, of
     those that it gave."""
     count = len(runs[0]["requests"])
@@ -38,10 +46,10 @@ def summary(runs: Sequence[Run], distinct: int, plain: Mapping[int, int] | None)
         "settings": runs[0]["settings"],
         "tokens_per_second": median(speeds),
         "least_most": [min(speeds), max(speeds)],
-        "first": median(speed(run, 0, WINDOW) for run in runs),
-        "last": median(speed(run, max(0, count - WINDOW)) for run in runs),
+        "first": median(speed(run, 0, window) for run in runs),
+        "last": median(speed(run, max(0, count - window)) for run in runs),
         "last_distinct": median(
-            speed(run, max(0, min(count, distinct) - WINDOW), min(count, distinct)) for run in runs
+            speed(run, max(0, min(count, distinct) - window), min(count, distinct)) for run in runs
         ),
         "curve": [
             [end, round(float(np.median([speed(run, 0, end) for run in runs])), 1)]
@@ -62,7 +70,9 @@ def show(report: Mapping[str, Any]) -> None:
     """Tokens a second and their ratio to none's, overall, first and last."""
     print(f"{report['task']}: {report['requests']} requests, {report['distinct']} distinct")
     for rows, by_name in report["at_a_time"].items():
-        print(f"{rows} at a time: tok/s, ×none, first {WINDOW}, last {WINDOW}, last before repeats")
+        print(
+            f"{rows} at a time: tok/s, ×none, first {report['window']}, last, last before repeats"
+        )
         base = by_name.get("none", next(iter(by_name.values())))["tokens_per_second"]
         for name, row in by_name.items():
             parts = [row[part] for part in ("first", "last", "last_distinct")]

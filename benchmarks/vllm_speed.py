@@ -27,7 +27,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from vllm_numbers import WINDOW, Run, checksums, show, speed, summary
+from vllm_numbers import WINDOW, Run, checksums, show, speed, summary, window_of
 
 from tascel.builder import build
 from tascel.codec import Codec
@@ -59,7 +59,7 @@ GRIDS: Mapping[str, Sequence[Settings]] = {
         num_speculative_tokens=(32,),
         max_tree_depth=(64,),
         max_spec_factor=(1.0, 2.0, 4.0),
-        min_token_prob=(0.1, 0.3),
+        min_token_prob=(0.3, 0.1),
     ),
     "tascel": [{"num_speculative_tokens": 32}],
 }
@@ -231,6 +231,7 @@ class Bench:
     def report(self, done: Sequence[Run], chosen: Mapping[str, Settings]) -> dict[str, Any]:
         """Medians over the repeats, by number at a time and contender."""
         found: dict[str, dict[str, Any]] = {}
+        window = window_of(len(self.asked))
         for rows in self.rows:
             runs = {
                 name: [run for run in done if (run["name"], run["rows"]) == (name, rows)]
@@ -238,7 +239,7 @@ class Bench:
             }
             plain = checksums(runs["none"][0]) if "none" in runs else None
             found[str(rows)] = {
-                name: summary(own, self.distinct, plain) for name, own in runs.items()
+                name: summary(own, window, self.distinct, plain) for name, own in runs.items()
             }
         return {
             "task": self.args.traces.stem,
@@ -248,6 +249,7 @@ class Bench:
             "requests": len(self.asked),
             "distinct": self.distinct,
             "prompt_tokens": sum(map(len, self.asked)) / len(self.asked),
+            "window": window,
             "repeats": self.args.repeats,
             "tuned_on": self.args.tune,
             "vllm": self.args.base,
