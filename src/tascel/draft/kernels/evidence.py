@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import kernel, part, piece
 from tascel.draft.kernels.copying import TAIL
 from tascel.draft.kernels.matching import TOP
 from tascel.draft.kernels.placing import ORDERS, TEMPLATES
@@ -86,7 +86,7 @@ def candidates(starts: int) -> Candidates:
     )
 
 
-@part
+@piece
 def row_of(group, depth, count, known, out):
     """The cell of a share of 0 in a new group, which is what all get that it does not name."""
     row = ((group * DEPTHS + depth) * COUNTS + count) * SHARES
@@ -96,7 +96,7 @@ def row_of(group, depth, count, known, out):
     return row
 
 
-@part
+@piece
 def enter(group, row, token, share, known, out):
     """One token that a group names; the larger share counts if it does so twice."""
     place = place_of(out.token, known, token)
