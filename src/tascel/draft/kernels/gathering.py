@@ -40,7 +40,7 @@ from tascel.draft.kernels.placing import ORDERS, TEMPLATES
 from tascel.draft.kernels.recalling import top_of_recalled
 
 
-@part
+@piece
 def gather(sources, asked, at, here, out):
     """The tokens that any group names at place `here`, into `out.token`; returns how many.
 
