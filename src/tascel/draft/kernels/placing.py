@@ -28,7 +28,7 @@ from tascel.draft.kernels.matching import (
     spread,
 )
 from tascel.draft.kernels.recalling import (
-    RECOLLECTIONS,
+    SORTED,
     Recalled,
     extend_recalled,
     follow_recollections,
@@ -93,7 +93,7 @@ def places(count: int, carried: int) -> Places:
         np.empty(count, np.int64),
         np.empty((count, OCCURRENCES, 2), np.int64),
         np.empty(count, np.int64),
-        np.empty((count, RECOLLECTIONS, 2), np.int64),
+        np.empty((count, SORTED, 2), np.int64),
         np.empty((count, STATE), np.int32),
     )
 
