@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
+from tascel.draft.kernels import affording
+
+_afford: Callable[..., None] = affording.afford
 
 
 def merge(proposals: Sequence[Proposal]) -> Proposal:
@@ -76,15 +79,7 @@ def affordable(
     trusts: Sequence[NDArray[np.float32]], sure: int, cost: NDArray[np.float64]
 ) -> list[int]:
     """How many of each proposal's first nodes, whose `trusts` are given, `afford` keeps."""
-    sizes = [len(trust) for trust in trusts]
-    every = np.nan_to_num(np.concatenate(trusts))
-    end = 0
-    for size in sizes:
-        end += size
-        np.minimum.accumulate(every[end - size : end], out=every[end - size : end])
-    order = np.argsort(-every, kind="stable")[: len(cost) - 1]
-    yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
-    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
-    owner = np.repeat(np.arange(len(sizes)), sizes)
-    counts: list[int] = np.bincount(owner[taken], minlength=len(sizes)).tolist()
-    return counts
+    counts = np.empty(len(trusts), np.int64)
+    sizes = np.array([len(trust) for trust in trusts])
+    _afford(np.concatenate(trusts), sizes, float(sure), cost, counts)
+    return counts.tolist()

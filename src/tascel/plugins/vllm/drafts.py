@@ -80,7 +80,7 @@ class Drafts:
             chain: list[int] = proposal.tokens[: min(room, count)].tolist()
             if chain and not 0 <= min(chain) <= max(chain) < self._vocab_size:
                 chain = []  # of a damaged bundle; the engine would not survive it
-            row.offer(proposal, len(chain))
+            row.offer(proposal, chain)
             chains.append(chain)
         return chains
 

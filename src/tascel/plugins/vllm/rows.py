@@ -22,20 +22,23 @@ _TAIL = 32
 
 _NOTHING = Proposal.nothing()
 _Key = tuple[int, bytes]
+_NO_KEY: _Key = 0, b""
 
 
 class Row:
     """A request: `start` tokens of prompt and its answer so far, with its drafts.
 
     It was `seen` last in that step, and `offered` something then; of what it was offered before,
-    `checked` tokens, so many were `accepted`.
+    `checked` tokens, so many were `accepted`. Under its `key` it is looked up.
     """
 
     def __init__(self, prompt: Ids, session: Session) -> None:
         self.start = self.length = len(prompt)
         self.session = session
         self.seen = 0
+        self.key = _NO_KEY
         self.offered = _NOTHING
+        self._chain: list[int] = []  # the tokens of that
         self.checked = self.accepted = 0
         self._tokens: Ids = np.concatenate([prompt, np.empty(256, np.int32)])
 
@@ -44,25 +47,29 @@ class Row:
         """Prompt and answer: i32[length]."""
         return self._tokens[: self.length]
 
-    @property
-    def key(self) -> _Key:
-        """Where to look this request up."""
-        return _key(self.tokens)
+    def holds(self, tokens: Ids) -> bool:
+        """Whether these are its tokens, of which there are as many. A few times faster than `==`
+        on short arrays."""
+        return self.tokens.tobytes() == tokens.tobytes()
 
-    def offer(self, proposal: Proposal, count: int) -> None:
-        """Note that the first `count` tokens of a chain are offered."""
+    def offer(self, proposal: Proposal, chain: list[int]) -> None:
+        """Note that of a chain the first tokens are offered, which are `chain`."""
+        count = len(chain)
+        self._chain = chain.copy()  # the engine cuts what it is given
         self.offered = Proposal(
             proposal.tokens[:count], proposal.parents[:count],
             proposal.trust[:count], proposal.source[:count],
-        )  # fmt: skip
+        ) if count else _NOTHING  # fmt: skip
+
+    def withdraw(self) -> None:
+        """What was offered is not checked."""
+        self._chain, self.offered = [], _NOTHING
 
     def move_on(self, written: Sequence[int]) -> None:
         """Add to the answer; the first of `written` may have been offered."""
-        most = min(len(self.offered), len(written) - 1)
-        drafted: list[int] = self.offered.tokens[:most].tolist()
-        self.checked, self.accepted = len(self.offered), _agree(drafted, written)
+        self.checked, self.accepted = len(self._chain), _agree(self._chain, written[:-1])
         self.session.accept(written, self.offered, self.accepted)
-        self.offered = _NOTHING
+        self.withdraw()
         end = self.length + len(written)
         if end > len(self._tokens):
             self._tokens = np.concatenate([self._tokens, np.empty(end, np.int32)])
@@ -100,6 +107,7 @@ class Rows:
         ]
         rows = [row for row in found if row is not None]
         for row in rows:  # only now: what a row holds since this step, none held before it
+            row.key = _key(row.tokens)
             self._known.setdefault(row.key, []).append(row)
         for row in [*self._recent][: max(0, len(self._recent) - len(rows) - LOST)]:
             self._take(row)
@@ -110,7 +118,7 @@ class Rows:
         before = held[: len(held) - len(written)]
         row = self._same(before) or self._kin(before)
         if row.seen != self._step - 1:  # what was offered then was not checked now
-            row.offered = _NOTHING
+            row.withdraw()
         row.seen = self._step
         self._recent[row] = None
         row.move_on(written)
@@ -118,10 +126,10 @@ class Rows:
 
     def _same(self, before: Ids) -> Row | None:
         """The request that holds these very tokens; of twins the one seen last, in row order."""
-        alike = [row for row in self._known.get(_key(before), ()) if (row.tokens == before).all()]
+        alike = [row for row in self._known.get(_key(before), ()) if row.holds(before)]
         if not alike:
             return None
-        row = max(alike, key=lambda row: row.seen)
+        row = alike[0] if len(alike) == 1 else max(alike, key=lambda row: row.seen)
         self._take(row)
         return row
 
@@ -150,7 +158,7 @@ class Rows:
         if grown is None:
             return self._new(before, start)
         self._take(grown)
-        grown.offered = _NOTHING
+        grown.withdraw()
         grown.move_on(before[grown.length :].tolist())
         return grown
 
@@ -163,11 +171,10 @@ class Rows:
 
     def _take(self, row: Row) -> None:
         """Forget where to find `row`."""
-        key = row.key
-        alike = self._known[key]
+        alike = self._known[row.key]
         alike.remove(row)
         if not alike:
-            del self._known[key]
+            del self._known[row.key]
         del self._recent[row]
 
 
