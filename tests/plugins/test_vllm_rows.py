@@ -289,11 +289,11 @@ def test_only_so_many_lost_requests_are_kept(rows, opened, monkeypatch):
 
 def test_what_was_offered_and_right_is_booked(rows):
     (row,) = rows.step(*as_engine([([1], [10])]))
-    row.offer(Proposal.chain([11, 12, 13, 14]), 3)
+    row.offer(Proposal.chain([11, 12, 13, 14]), [11, 12, 13])
     (row,) = rows.step(*as_engine([([1, 10], [11, 12, 9])]))
     assert row.session.booked[-1] == (3, 2)
     assert (row.checked, row.accepted) == (3, 2)
-    row.offer(Proposal.chain([7]), 1)
+    row.offer(Proposal.chain([7]), [7])
     (row,) = rows.step(*as_engine([([1, 10, 11, 12, 9], [7])]))
     assert row.session.booked[-1] == (1, 0)  # the pass's last token is the model's own
 
