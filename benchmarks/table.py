@@ -7,6 +7,7 @@ python benchmarks/table.py all        docs/draft.md's: the same with every rule
 python benchmarks/table.py tokens     docs/new-tokens.md's: models with new tokens
 python benchmarks/table.py tailored   docs/tailor.md's: heads with rows for one task
 python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, heads
+python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
 """
 
 from __future__ import annotations
@@ -202,6 +203,31 @@ def corners() -> str:
     return "\n".join(lines)
 
 
+def vllm() -> str:
+    """Tokens a second in vLLM, of those who learn in the first and in the last window."""
+    lines = [
+        "| task, requests at a time | none | ngram | suffix: first, last | warmed: first, last "
+        "| **tascel**: first, last | over suffix | over warmed | over none |",
+        f"|---|{'---:|' * 8}",
+    ]
+    for path in sorted(RESULTS.glob("vllm_speed_*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        for count, by_name in report["at_a_time"].items():
+            learning = [by_name[name] for name in ("suffix", "warmed", "tascel")]
+            ours = learning[-1]
+            asked, window = report["requests"], report["window"]
+            cells = [f"{report['task']} ({asked} requests, windows of {window}), {count}"]
+            cells += [f"{by_name[name]['first']:.0f}" for name in ("none", "ngram")]
+            cells += [f"{row['first']:.0f}, {row['last']:.0f}" for row in learning]
+            cells += [
+                f"{ours['first'] / row['first']:.2f}, {ours['last'] / row['last']:.2f}"
+                for row in learning[:-1]
+            ]
+            cells.append(f"{ours['first'] / by_name['none']['first']:.2f}")
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def milliseconds(row: dict) -> float:
     return row["prefill_ms"] + row["decode_ms"]
 
@@ -219,5 +245,6 @@ if __name__ == "__main__":
         "tokens": tokens,
         "tailored": tailored,
         "corners": corners,
+        "vllm": vllm,
     }
     print(tables.get(sys.argv[-1], table)())

@@ -106,6 +106,18 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def lamps() -> list[Trace]:
+    """Thirty exchanges, whose answers repeat."""
+    return [
+        Trace(
+            [{"role": "user", "content": f"light {i}"}],
+            {"role": "assistant", "content": f"the lamp {i % 7}"},
+        )
+        for i in range(30)
+    ]
+
+
 class ByteStream:
     """A detokenizer for ids that are bytes; other ids have no text."""
 

@@ -100,6 +100,14 @@ def test_answers_are_what_follows_the_generation_prompt(tokenizer, tmp_path):
     assert text.endswith("<|im_start|>assistant\n{}<|im_end|>")
 
 
+def test_the_generation_prompt_is_what_every_prompt_ends_with(toy_folder):
+    codec = Codec.from_pretrained(toy_folder)
+    tail = codec.generation_prompt()
+    assert codec.decode(tail.tolist()).strip() == "assistant"
+    for text in ("x", "the light", "7"):
+        assert codec.prompt(text)[-len(tail) :].tolist() == tail.tolist()
+
+
 def test_a_thinking_block_in_the_generation_prompt_is_not_part_of_the_answer(tokenizer, tmp_path):
     template = (
         TURNS + "\n{{ m.content }}<|im_end|>\n{% endfor %}"

@@ -69,6 +69,7 @@ def test_links_lead_somewhere():
         ("docs/new-tokens.md", ("tokens",)),
         ("docs/tailor.md", ("tailored",)),
         ("docs/tailor.md", ("corners",)),
+        ("docs/vllm.md", ("vllm",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):

@@ -107,6 +107,14 @@ class Codec:
         text = self._render(messages, tools, True)
         return _ids(self.tokenizer.encode(_whole(text), add_special_tokens=False).ids)
 
+    def generation_prompt(self) -> Ids:
+        """What all prompts end with, the tail that two unlike ones share: i32[k]."""
+        one, other = self.prompt("a"), self.prompt("7")
+        shared = 0
+        while shared < min(len(one), len(other)) and one[-1 - shared] == other[-1 - shared]:
+            shared += 1
+        return one[len(one) - shared :].copy()
+
     def output(self, text: str) -> Ids:
         """The ids of an answer as the model would write it, without the closing id: i32[m]."""
         return self._written(self._encode(_whole(text)))

@@ -291,3 +291,22 @@ def llama_cpp(tmp_path):
         return served(path)
 
     return serve
+
+
+@pytest.fixture(
+    params=[
+        ("Qwen2", "Qwen2Tokenizer"),
+        ("SmolLM", "GPT2Tokenizer"),
+        ("Llama 2", "LlamaTokenizer"),
+        ("Gemma", "GemmaTokenizer"),
+    ],
+    ids=lambda pair: pair[1],
+)
+def own_class(request, make, tmp_path):
+    """A folder with a tokenizer whose class puts its parts together itself, and that class."""
+    name, kind = request.param
+    folder = tmp_path / "base"
+    make(name).save_pretrained(folder)
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": kind}))
+    return folder, kind

@@ -16,11 +16,9 @@ from tascel.bench.peers import (
     PromptLookup,
     SuffixDecoding,
     check,
-    generation_prompt,
     suffix_cache,
     warmed,
 )
-from tascel.codec import Codec
 from tascel.draft.base import Proposal
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import RULES, DraftConfig
@@ -97,14 +95,6 @@ def test_a_corpus_gives_its_outputs_back():
     given = [ids(1, 2, EOS), ids(EOS), ids(2, 2, 2, EOS)]
     assert [o.tolist() for o in Corpus.of(given).outputs()] == [o.tolist() for o in given]
     assert Corpus.of([]).outputs() == []
-
-
-def test_the_generation_prompt_is_what_every_prompt_ends_with(toy_folder):
-    codec = Codec.from_pretrained(toy_folder)
-    tail = generation_prompt(codec)
-    assert codec.decode(tail.tolist()).strip() == "assistant"
-    for text in ("x", "the light", "7"):
-        assert codec.prompt(text)[-len(tail) :].tolist() == tail.tolist()
 
 
 def test_prompt_lookup_drafts_what_transformers_drafts():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tascel.draft.base import Proposal
-from tascel.draft.merge import afford, merge
+from tascel.draft.merge import afford, affordable, merge
 
 
 @st.composite
@@ -84,6 +84,25 @@ def test_the_batch_yields_most_tokens_per_millisecond(
     for before, after in zip(proposals, kept, strict=True):
         assert after.tokens.tolist() == before.tokens[: len(after)].tolist()
         assert after.parents.tolist() == before.parents[: len(after)].tolist()
+
+
+wild = st.sampled_from([0.0, 0.25, 0.5, 0.5, 0.9, 1.0, 7.0, -1.0, np.nan, np.inf, -np.inf])
+
+
+@given(st.lists(st.lists(wild, max_size=6), min_size=1, max_size=5), st.integers(0, 20))
+def test_whatever_a_draft_trusts_the_likeliest_nodes_are_weighed(
+    rows: list[list[float]], most: int
+) -> None:
+    trusts = [np.array(row, np.float32) for row in rows]
+    cost = np.cumsum([1.0, *[0.25] * most])
+    believed = [np.minimum.accumulate(np.nan_to_num(trust)) for trust in trusts]
+    every = np.concatenate(believed)
+    order = np.argsort(-every, kind="stable")[:most]
+    yields = len(rows) + np.cumsum([0.0, *every[order]])
+    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
+    owner = np.repeat(np.arange(len(rows)), [len(row) for row in rows])
+    expected = np.bincount(owner[taken], minlength=len(rows))
+    assert affordable(trusts, len(rows), cost) == expected.tolist()
 
 
 def test_nothing_that_does_not_pay_is_kept() -> None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from tascel.bundle import Bundle
-from tascel.codec import Codec
 from tascel.draft.base import Draft, Proposal
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
@@ -115,7 +114,7 @@ class Peers:
             return SuffixDecoding(suffix_cache(depth, _SHIPPED_ANSWERS), learns=True, **options)
         if depth not in self._warm:
             past = self._bundle.corpus.outputs()
-            self._warm[depth] = warmed(past, generation_prompt(self._bundle.codec), depth)
+            self._warm[depth] = warmed(past, self._bundle.codec.generation_prompt(), depth)
         return SuffixDecoding(self._warm[depth], learns=False, **options)
 
 
@@ -275,12 +274,3 @@ def warmed(answers: Iterable[Ids], lead: Ids, depth: int) -> Any:
         cache.add_active_response(("past", number), np.concatenate([lead, answer]))
         cache.stop_request(("past", number))
     return cache
-
-
-def generation_prompt(codec: Codec) -> Ids:
-    """What all prompts end with before the answer: the tail that two unlike ones share."""
-    one, other = codec.prompt("a"), codec.prompt("7")
-    shared = 0
-    while shared < min(len(one), len(other)) and one[-1 - shared] == other[-1 - shared]:
-        shared += 1
-    return one[len(one) - shared :].copy()

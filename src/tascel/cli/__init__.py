@@ -17,6 +17,7 @@ from tascel.cli import (
     check,
     demo,
     doctor,
+    export,
     finetune,
     generate,
     mine,
@@ -71,6 +72,7 @@ for verb in (
     mine,
     finetune,
     tailor,
+    export,
     doctor,
 ):
     name = verb.__name__.rsplit(".", 1)[1]

@@ -7,6 +7,11 @@ from typing import Annotated, Any
 
 import typer
 
+from tascel.errors import RequestError
+
+#: What can run a model: transformers in this process, or vLLM in one of its own.
+ENGINES = ("hf", "vllm")
+
 
 def _count(text: str) -> int | str:
     if text == "auto":
@@ -14,6 +19,12 @@ def _count(text: str) -> int | str:
     if not text.isdecimal():
         raise typer.BadParameter(f"{text!r} is neither a number nor auto")
     return int(text)
+
+
+def _engine(text: str) -> str:
+    if text not in ENGINES:
+        raise typer.BadParameter(f"{text!r} is none of {', '.join(ENGINES)}")
+    return text
 
 
 def _count_or_file(text: str) -> int | str | Path:
@@ -59,6 +70,15 @@ CacheTokens = Annotated[
     int | None,
     typer.Option(min=64, help="What all prompts and answers under way may hold, in tokens."),
 ]
+Engine = Annotated[
+    str, typer.Option(parser=_engine, metavar="hf|vllm", help="What runs the model.")
+]
+Flags = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="FLAGS", show_default=False, help="After --, for --engine vllm: `vllm serve`'s own."
+    ),
+]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]
 Split = Annotated[str, typer.Option(help="Use prompts of this split, and those that name none.")]
 MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer in tokens.")]
@@ -82,3 +102,35 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to 
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")
 ]
+
+
+def only(context: typer.Context, engine: str, *names: str) -> None:
+    """See that nothing but `names` was asked for.
+
+    Raises:
+        RequestError: an option was given that `engine` is not told.
+    """
+    for name in context.params:
+        if name not in names and given(context, name):
+            raise RequestError(
+                f"--{name.replace('_', '-')} is not for {engine}",
+                "Leave it out, or give vLLM's own flag after --",
+            )
+
+
+def given(context: typer.Context, name: str) -> bool:
+    """Whether a parameter was said, not left at its default."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def no_flags(flags: list[str] | None) -> None:
+    """See that there are no flags for another engine.
+
+    Raises:
+        RequestError: there are.
+    """
+    if flags:
+        raise RequestError(
+            f"{' '.join(flags)}: flags behind -- are vLLM's", "Leave them out, or use --engine vllm"
+        )

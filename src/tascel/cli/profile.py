@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tascel.cli import options
 from tascel.cli.console import out, progress
 
+if TYPE_CHECKING:
+    from tascel.draft.price import Price
+    from tascel.engines.profile import Setting
+
 
 def profile(
+    context: typer.Context,
+    flags: options.Flags = None,
+    *,
     model: options.Model,
+    engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
@@ -23,11 +31,17 @@ def profile(
     fast: options.Fast = False,
 ) -> None:
     """Measure anew what a pass costs by its rows and tokens, and keep it in the price file."""
-    from rich.table import Table
-
-    from tascel.engines.profile import BATCH_WIDTHS, price_of
+    from tascel.engines.profile import kept_price, price_of
     from tascel.runner import load
 
+    if engine == "vllm":
+        options.only(context, "vLLM", "flags", "model", "engine")
+        setting = _in_vllm(model, flags or [])
+        price = kept_price(setting)
+        if price is not None:
+            _show(price, setting)
+        return
+    options.no_flags(flags)
     runner = load(
         bundle, model=model, adapter=adapter, dtype=dtype, device=device,
         head="fast" if fast else head, drafts=bundle is None,
@@ -39,6 +53,24 @@ def profile(
             anew=True,
             progress=lambda done, total: report("measuring", done, total),
         )
+    _show(price, runner.setting)
+
+
+def _in_vllm(model: str, flags: list[str]) -> Setting:
+    from tascel.plugins.vllm.launch import measure
+
+    with progress() as report:
+        report("measuring in vLLM", 0, 1)
+        setting = measure(model, flags)
+        report("measuring in vLLM", 1, 1)
+    return setting
+
+
+def _show(price: Price, setting: Setting) -> None:
+    from rich.table import Table
+
+    from tascel.engines.profile import BATCH_WIDTHS
+
     title = "milliseconds a pass, by rows and by tokens checked of each"
     table = Table(title=title, title_justify="left")
     table.add_column("tokens", justify="right")
@@ -49,5 +81,5 @@ def profile(
         costs = [price.curve(rows * width, 0, rows)[0] for rows in counts]
         table.add_row(str(width), *(f"{ms:.1f}" for ms in costs))
     out.print(table)
-    if runner.setting.file.exists():
-        out.print(f"kept in {runner.setting.file}", soft_wrap=True)
+    if setting.file.exists():
+        out.print(f"kept in {setting.file}", soft_wrap=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -12,9 +15,12 @@ from tascel.cli.console import err, progress, tell_head
 
 
 def serve(
+    context: typer.Context,
     bundle: options.Bundle,
+    flags: options.Flags = None,
     *,
     model: options.Model,
+    engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
@@ -56,6 +62,16 @@ def serve(
     from tascel.errors import ModelError
     from tascel.runner import load
 
+    name = name or _public(model)
+    if engine == "vllm":
+        options.only(context, "vLLM", "bundle", "flags", "model", "engine", "host", "port", "name",
+                     "api_key", "temperature", "rows", "dtype")  # fmt: skip
+        told = {"host": host, "port": port, "served-model-name": name, "dtype": dtype}
+        told["override-generation-config"] = json.dumps({"temperature": temperature})
+        if options.given(context, "rows"):
+            told["max-num-seqs"] = rows
+        _in_vllm(bundle, model, told, api_key, flags or [])
+    options.no_flags(flags)
     try:
         from tascel.serve.app import App
         from tascel.serve.ask import Served
@@ -79,12 +95,28 @@ def serve(
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
         tell_head(runner)
-        served = Served(runner, name or _public(model), limits, temperature)
+        served = Served(runner, name, limits, temperature)
         server = Server(App(served, api_key or None), limits)
         address, taken = bound.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)
         server.run(sockets=[bound])
+
+
+def _in_vllm(
+    bundle: Path, model: str, told: Mapping[str, Any], api_key: str | None, flags: list[str]
+) -> NoReturn:
+    """Become `vllm serve`. That a bundle does not fit its model is known before vLLM starts."""
+    from tascel.bundle import Bundle
+    from tascel.codec import Codec
+    from tascel.plugins.vllm.launch import check_flags, serving
+
+    check_flags(flags)
+    Bundle.open(bundle, Codec.from_pretrained(model))
+    own = [f"--{flag}={value}" for flag, value in told.items()]
+    command = serving(bundle, model, [*own, *flags])
+    key = {"VLLM_API_KEY": api_key} if api_key else {}  # not where other users see it
+    os.execve(command[0], command, os.environ | key)
 
 
 def _public(model: str) -> str:

@@ -5,6 +5,8 @@ Judged by counts and the price file, never by a clock, so that decisions are rep
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from tascel.draft.price import Price
 
 # In passes of one token:
@@ -22,6 +24,7 @@ class Breaker:
 
     def __init__(self, price: Price) -> None:
         self._price = price
+        self._cost = lru_cache(maxsize=4096)(self._cost_of)  # the same few passes again and again
         self._balance = 0.0  # since the draft last broke even, at most 0
         self._earned = 0.0  # since the last rest
         self._allowed = LOSS
@@ -38,8 +41,7 @@ class Breaker:
     def record(self, offered: int, accepted: int, pending: int = 1, rows: int = 1) -> None:
         """Book one drafted pass of `rows` rows: `offered` tokens checked beside `pending`,
         `accepted` right."""
-        curve = self._price.curve(pending, offered, rows)
-        gain = accepted / rows - float(curve[-1] - curve[0]) / self._price.plain(rows)
+        gain = accepted / rows - self._cost(offered, pending, rows)
         self._balance = min(0.0, self._balance + gain)
         self._earned += gain
         if self._balance < -self._allowed:
@@ -49,3 +51,8 @@ class Breaker:
             self._balance = self._earned = 0.0
         elif self._earned > PROVEN:
             self._allowed, self._next_rest = LOSS, FIRST_REST
+
+    def _cost_of(self, offered: int, pending: int, rows: int) -> float:
+        """What checking `offered` more tokens takes, in passes of one token a row."""
+        curve = self._price.curve(pending, offered, rows)
+        return float(curve[-1] - curve[0]) / self._price.plain(rows)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
+from tascel.draft.kernels import affording
+
+_afford: Callable[..., None] = affording.afford
 
 
 def merge(proposals: Sequence[Proposal]) -> Proposal:
@@ -65,14 +68,18 @@ def afford(proposals: Sequence[Proposal], sure: int, cost: NDArray[np.float64]) 
     `sure` tokens come of the pass anyway; `cost` f64[N + 1] is its price with 0…N drafted tokens.
     Best-first within each proposal: a node is never kept without its parent.
     """
-    trust = [np.minimum.accumulate(np.nan_to_num(proposal.trust)) for proposal in proposals]
-    every = np.concatenate(trust)
-    order = np.argsort(-every, kind="stable")[: len(cost) - 1]
-    yields = sure + np.concatenate([[0.0], np.cumsum(every[order], dtype=np.float64)])
-    taken = order[: int(np.argmax(yields / cost[: len(yields)]))]
-    owner = np.repeat(np.arange(len(proposals)), [len(proposal) for proposal in proposals])
-    counts: list[int] = np.bincount(owner[taken], minlength=len(proposals)).tolist()
+    counts = affordable([proposal.trust for proposal in proposals], sure, cost)
     return [
         select(proposal, np.arange(count))
         for proposal, count in zip(proposals, counts, strict=True)
     ]
+
+
+def affordable(
+    trusts: Sequence[NDArray[np.float32]], sure: int, cost: NDArray[np.float64]
+) -> list[int]:
+    """How many of each proposal's first nodes, whose `trusts` are given, `afford` keeps."""
+    counts = np.empty(len(trusts), np.int64)
+    sizes = np.array([len(trust) for trust in trusts])
+    _afford(np.concatenate(trusts), sizes, float(sure), cost, counts)
+    return counts.tolist()

@@ -123,13 +123,14 @@ class NgramDraft:
             return []
         states = [session.state for session in sessions]
         contexts = [state.context for state in states]
-        facts = np.stack([state.facts for state in states])
+        facts = np.concatenate([state.facts for state in states]).reshape(len(states), -1)
+        matches = np.concatenate([state.matches for state in states])
         lengths, sizes = facts[:, LENGTH], [len(state.desk) for state in states]
         facts[:, CONTEXT_AT] = np.cumsum(lengths) - lengths
         facts[:, DESK_AT] = np.cumsum(sizes) - sizes
         facts[:, ROOM] = rooms
         rows = Rows(
-            matches=np.stack([state.matches for state in states]),
+            matches=matches.reshape(len(states), 2, *matches.shape[1:]),
             context=np.concatenate([c.tokens[: c.length] for c in contexts]),
             lengths=np.concatenate([c.lengths[: c.length] for c in contexts]),
             desk=np.concatenate([state.desk for state in states]),

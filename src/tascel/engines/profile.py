@@ -83,13 +83,20 @@ def price_of(
     has no room for all the batches.
     """
     if not anew:
-        known = _read(setting.file)
+        known = kept_price(setting)
         if known is not None:
-            return Price.from_rows(known)
+            return known
     points = measure_all(engine, progress)
     if len(points) <= len(BATCHES):  # this cache is too small for some; another one may not be
         return Price.from_rows(points)
-    content = {"setting": asdict(setting), "context": _context(engine), "ms": points}
+    keep_price(setting, points, _context(engine))
+    return Price.from_rows(points)
+
+
+def keep_price(setting: Setting, points: Points, context: int) -> None:
+    """Write what was measured for `setting`, with `context` tokens in the cache, to its file; a
+    warning says so where that cannot be done."""
+    content = {"setting": asdict(setting), "context": context, "ms": points}
     try:
         with whole_file(setting.file) as file:
             json.dump(content, file, indent=1)
@@ -97,9 +104,8 @@ def price_of(
         warnings.warn(
             "the verify cost cannot be kept and will be measured anew each time; name a folder "
             f"you may write to in TASCEL_CACHE ({error})",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return Price.from_rows(points)
 
 
 def read_price(file: Path) -> Price:
@@ -115,6 +121,12 @@ def read_price(file: Path) -> Price:
         what = "holds no price that can be used" if file.exists() else "no such file"
         raise TascelError(f"{file}: {what}", "`tascel profile` writes one and says where")
     return Price.from_rows(points)
+
+
+def kept_price(setting: Setting) -> Price | None:
+    """The price that was measured for `setting`, None if none was."""
+    points = _read(setting.file)
+    return None if points is None else Price.from_rows(points)
 
 
 def disturbed(points: Mapping[int, float]) -> bool:

@@ -149,20 +149,9 @@ def test_files_that_know_all_entries_are_left_out(make, tmp_path):
     assert all(int(id_) < 400 for id_ in added)
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("Qwen2", "Qwen2Tokenizer"),
-        ("SmolLM", "GPT2Tokenizer"),
-        ("Llama 2", "LlamaTokenizer"),
-        ("Gemma", "GemmaTokenizer"),
-    ],
-)
-def test_classes_that_put_themselves_together_keep_it(make, lines, tmp_path, name, kind):
-    make(name).save_pretrained(tmp_path / "base")
-    file = tmp_path / "base" / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": kind}))
-    base = AutoTokenizer.from_pretrained(tmp_path / "base")
+def test_classes_that_put_themselves_together_keep_it(own_class, lines, tmp_path):
+    folder, kind = own_class
+    base = AutoTokenizer.from_pretrained(folder)
     assert type(base).__name__ == kind
     small, order = smaller(base, lines(10, 6), tmp_path / "small")
     assert type(small).__name__ == kind

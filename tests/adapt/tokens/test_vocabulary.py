@@ -259,21 +259,10 @@ def test_prompts_of_a_real_model_keep_their_ids(lines):
     assert ids_of(extended.backend_tokenizer, probes) == before
 
 
-@pytest.mark.parametrize(
-    ("name", "kind"),
-    [
-        ("Qwen2", "Qwen2Tokenizer"),
-        ("SmolLM", "GPT2Tokenizer"),
-        ("Llama 2", "LlamaTokenizer"),
-        ("Gemma", "GemmaTokenizer"),
-    ],
-)
-def test_classes_that_put_themselves_together_keep_the_entries(make, lines, tmp_path, name, kind):
-    make(name).save_pretrained(tmp_path / "base")
-    file = tmp_path / "base" / "tokenizer_config.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"tokenizer_class": kind}))
-    (tmp_path / "base" / "tokenizer.model").write_bytes(b"no entry is in here")
-    base = AutoTokenizer.from_pretrained(tmp_path / "base")
+def test_classes_that_put_themselves_together_keep_the_entries(own_class, lines, tmp_path):
+    folder, kind = own_class
+    (folder / "tokenizer.model").write_bytes(b"no entry is in here")
+    base = AutoTokenizer.from_pretrained(folder)
     assert type(base).__name__ == kind
     vocabulary, texts = Vocabulary(base), lines(200, 7)
     runs = runs_of(base.backend_tokenizer, texts, 500)

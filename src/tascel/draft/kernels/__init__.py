@@ -4,5 +4,5 @@
 prompt, `recalling` what similar prompts got, `retrieval` which those are; `placing` is where an
 answer stands in all of it, `gathering` what each source says of the next token, `evidence` what
 that is worth, `rules` how others read it, `mixing` one interface for these; `growing` makes drafts
-of it, `learning` teaches how far to believe.
+of it, `affording` cuts them to what a batch can pay for, `learning` teaches how far to believe.
 """

@@ -169,7 +169,7 @@ def point(words: Words, weights: Any, state: Any, scores: Any) -> None:
     """How likely a copy that begins here begins at each start: f64[W], adding up to 1."""
     near, wide = _tails(state)
     highest = -np.inf
-    for w in range(len(scores)):
+    for w in range(len(words.first)):
         relation = _relation(words, state, w)
         total = weights[_clue(near, relation)] + weights[_clue(wide, relation)]
         for t in range(TRAITS):
@@ -178,10 +178,10 @@ def point(words: Words, weights: Any, state: Any, scores: Any) -> None:
         scores[w] = total
         highest = max(highest, total)
     total = 0.0
-    for w in range(len(scores)):
+    for w in range(len(words.first)):
         scores[w] = np.exp(scores[w] - highest)
         total += scores[w]
-    for w in range(len(scores)):
+    for w in range(len(words.first)):
         scores[w] /= total
 
 

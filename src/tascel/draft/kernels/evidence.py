@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import kernel, part, piece
 from tascel.draft.kernels.copying import TAIL
-from tascel.draft.kernels.matching import TOP
+from tascel.draft.kernels.matching import OCCURRENCES, TOP
 from tascel.draft.kernels.placing import ORDERS, TEMPLATES
 
 CORPUS, CONTEXT, NEIGHBOURS, SLOTS = 1, 2, 6, 7  # as in types.SOURCES
@@ -49,7 +49,8 @@ class Candidates(NamedTuple):
     [CANDIDATES]. The rest is room to work in, allocated once a draft and not once a node: a match's
     top `tokens` and `counts` i32[TOP], the `cells` and `nothing` of `gather`, and what the pointer
     said at the last few template tails: `noted` i32[1] how often, at which `tails`, how many
-    tokens `n_first`, which ones `first`, with which `shares`; `scores` f64[W] of all starts."""
+    tokens `n_first`, which ones `first`, with which `shares`; `scores` f64[W] of all starts; the
+    occurrences that a rule picks, their `ends`."""
 
     token: NDArray[np.int32]
     probability: NDArray[np.float64]
@@ -64,11 +65,13 @@ class Candidates(NamedTuple):
     first: NDArray[np.int32]
     shares: NDArray[np.float64]
     scores: NDArray[np.float64]
+    ends: NDArray[np.int64]
 
 
 @kernel
 def candidates(starts: int) -> Candidates:
-    """Room for the candidates of one place, in whose prompt a copy may begin at so many starts."""
+    """Room for the candidates of one place, in whose prompt a copy may begin at so many starts, or
+    at fewer."""
     return Candidates(
         np.empty(CANDIDATES, np.int32),
         np.empty(CANDIDATES, np.float64),
@@ -83,10 +86,11 @@ def candidates(starts: int) -> Candidates:
         np.empty((NOTED, TOP), np.int32),
         np.empty((NOTED, TOP), np.float64),
         np.empty(starts, np.float64),
+        np.empty((OCCURRENCES, 2), np.int64),
     )
 
 
-@part
+@piece
 def row_of(group, depth, count, known, out):
     """The cell of a share of 0 in a new group, which is what all get that it does not name."""
     row = ((group * DEPTHS + depth) * COUNTS + count) * SHARES
@@ -96,7 +100,7 @@ def row_of(group, depth, count, known, out):
     return row
 
 
-@part
+@piece
 def enter(group, row, token, share, known, out):
     """One token that a group names; the larger share counts if it does so twice."""
     place = place_of(out.token, known, token)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tascel.compiled import part
+from tascel.compiled import part, piece
 from tascel.draft.kernels.copying import (
     COPIED,
     COUNT,
@@ -40,7 +40,7 @@ from tascel.draft.kernels.placing import ORDERS, TEMPLATES
 from tascel.draft.kernels.recalling import top_of_recalled
 
 
-@part
+@piece
 def gather(sources, asked, at, here, out):
     """The tokens that any group names at place `here`, into `out.token`; returns how many.
 
@@ -79,7 +79,7 @@ def gather(sources, asked, at, here, out):
     return known
 
 
-@part
+@piece
 def _matched(group, index, match, sources, asked, state, known, sure, out):
     """What followed a match of the outputs or of their templates."""
     depth, lo, hi = match[0], match[1], match[2]
@@ -100,7 +100,7 @@ def _end(occ, count):
     return end
 
 
-@part
+@piece
 def _said(group, occ, begin, end, sources, asked, state, known, sure, out):
     """What followed occurrences [begin, end) in the context."""
     if end == begin:
@@ -110,7 +110,7 @@ def _said(group, occ, begin, end, sources, asked, state, known, sure, out):
     return _name(group, depth, count, n, end - begin, sources, asked, state, known, sure, out)
 
 
-@part
+@piece
 def _recalled(group, occ, begin, end, sources, asked, state, known, sure, out):
     """What followed recollections [begin, end) in similar prompts' answers."""
     if end == begin:
@@ -127,7 +127,7 @@ def _recalled(group, occ, begin, end, sources, asked, state, known, sure, out):
     return _name(group, bucket, count, n, total, sources, asked, state, known, sure, out)
 
 
-@part
+@piece
 def _name(group, depth, count, found, total, sources, asked, state, known, sure, out):
     """Enter the tokens of one group; those it does not name get a share of 0."""
     row = row_of(group, depth, count, known, out)
@@ -145,7 +145,7 @@ def _name(group, depth, count, found, total, sources, asked, state, known, sure,
     return known, sure
 
 
-@part
+@piece
 def _slots(asked, state, known, sure, sources, out):
     """The group of copies: how an open one goes on, or where one may begin."""
     tokens, counts = out.tokens, out.counts

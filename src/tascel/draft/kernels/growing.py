@@ -9,17 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import kernel, part, piece
 from tascel.draft.kernels.evidence import CANDIDATES, candidates
 from tascel.draft.kernels.matching import MATCHES, Index, Ints, Places
 from tascel.draft.kernels.mixing import BEST, CALIBRATED, Mixer, mix
 from tascel.draft.kernels.placing import (
     CARRIED,
-    CONTEXT_AT,
-    LENGTH,
     ROOM,
     STARTS,
     Sources,
+    asked_of,
     follow,
     places,
     root,
@@ -65,6 +64,27 @@ class Grown(NamedTuple):
     width: Ints
 
 
+class Waiting(NamedTuple):
+    """Candidates that wait to become nodes, at most W: `depth` is that of the node."""
+
+    token: Ints
+    parent: Ints
+    depth: Ints
+    trust: NDArray[np.float64]
+    source: NDArray[np.uint8]
+
+
+@kernel
+def _waiting(room: int) -> Waiting:
+    return Waiting(
+        np.empty(room, np.int32),
+        np.empty(room, np.int32),
+        np.empty(room, np.int32),
+        np.empty(room, np.float64),
+        np.empty(room, np.uint8),
+    )
+
+
 @kernel
 def grow(
     text: Any, array: Any, tops: Any, steps: Any,
@@ -81,71 +101,63 @@ def grow(
     mixer = Mixer(rule, order, least, weight, trust, drift)
     limits = Limits(cost, slope, sure, priced, chain, eos, vocabulary)
     out = Grown(tokens, parents, trusts, source, width)
+    at = places(len(cost), CARRIED if rule == CALIBRATED else MATCHES)
+    found, waiting = candidates(facts[:, STARTS].max()), _waiting(len(cost) * CANDIDATES)
     for r in range(len(facts)):
-        first, length = facts[r, CONTEXT_AT], facts[r, LENGTH]
-        _grow(
-            sources, mixer, limits, matches[r], context[first : first + length],
-            lengths[first : first + length], desk, facts[r], out, r,
-        )  # fmt: skip
+        asked = asked_of(matches[r], context, lengths, desk, facts[r])
+        found.noted[0] = 0
+        _grow(sources, mixer, limits, asked, at, found, waiting, out, r)
 
 
-@kernel
-def _grow(sources, mixer, limits, matches, context, lengths, desk, facts, out, r):
+@piece
+def _grow(sources, mixer, limits, asked, at, found, waiting, out, r):
     """Grow row r's draft: of the best-first trees of 0…N nodes the one with the most expected
     tokens per millisecond is offered."""
-    cost, room = limits.cost, facts[ROOM]
+    cost, room = limits.cost, asked.facts[ROOM]
     most = len(cost) - 1
     narrow = mixer.rule == CALIBRATED
-    at = places(most + 1, CARRIED if narrow else MATCHES)  # 0 is the root, i + 1 the node i
-    asked = root(narrow, matches, context, lengths, desk, facts, at)
-    depth_of = np.empty(most + 1, np.int32)
-    depth_of[0] = 0
-    # candidates waiting to become nodes
-    waiting = 0
-    w_token = np.empty((most + 1) * CANDIDATES, np.int32)
-    w_parent = np.empty((most + 1) * CANDIDATES, np.int32)
-    w_trust = np.empty((most + 1) * CANDIDATES, np.float64)
-    w_source = np.empty((most + 1) * CANDIDATES, np.uint8)
-    found = candidates(facts[STARTS])
+    root(narrow, asked, at)  # 0 is the root, i + 1 the node i
+    n_waiting, depth = 0, 0
     token, probability, source = found.token, found.probability, found.source
     nodes = 0
     expected, best, best_rate = limits.sure, 0, limits.sure / cost[0]
     here, path = np.int64(0), 1.0
     ended = False
     while nodes < most:
-        if depth_of[here] < room and not ended:
+        if depth < room and not ended:
             known = mix(sources, mixer, asked, at, here, found)
             if limits.chain:
-                waiting = 0
+                n_waiting = 0
             for i in range(known):
                 value = path * probability[i]
                 outside = token[i] < 0 or token[i] >= limits.vocabulary
                 if outside or (limits.priced and value < LEAST_TRUST):
                     continue
-                w_token[waiting], w_parent[waiting] = token[i], here
-                w_trust[waiting], w_source[waiting] = value, source[i]
-                waiting += 1
+                waiting.token[n_waiting], waiting.parent[n_waiting] = token[i], here
+                waiting.trust[n_waiting], waiting.source[n_waiting] = value, source[i]
+                waiting.depth[n_waiting] = depth + 1
+                n_waiting += 1
         elif limits.chain:
             break
         top = 0
-        for i in range(1, waiting):
-            if w_trust[i] > w_trust[top]:
+        for i in range(1, n_waiting):
+            if waiting.trust[i] > waiting.trust[top]:
                 top = i
-        if waiting == 0 or w_trust[top] < 0.0:  # all taken
+        if n_waiting == 0 or waiting.trust[top] < 0.0:  # all taken
             break
-        parent, new, path = w_parent[top], w_token[top], w_trust[top]
+        parent, new, path = waiting.parent[top], waiting.token[top], waiting.trust[top]
         # no later node is likelier than this one: would even `most` of its kind not pay?
         if limits.priced and not _may_pay(expected, path, nodes, cost, limits.slope, best_rate):
             break
-        w_trust[top] = -1.0
+        waiting.trust[top] = -1.0
         out.tokens[r, nodes], out.parents[r, nodes] = new, parent - 1
-        out.trust[r, nodes], out.source[r, nodes] = path, w_source[top]
+        out.trust[r, nodes], out.source[r, nodes] = path, waiting.source[top]
         nodes += 1
         here = nodes
         expected += path
         if not limits.priced or expected / cost[nodes] > best_rate:
             best, best_rate = nodes, expected / cost[nodes]
-        depth_of[here] = depth_of[parent] + 1
+        depth = waiting.depth[top]
         ended = False
         for id_ in limits.eos:
             ended = ended or id_ == new

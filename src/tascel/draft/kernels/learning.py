@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import kernel, part, piece
 from tascel.draft.kernels.evidence import (
     CANDIDATES,
     CELLS,
@@ -29,7 +29,16 @@ from tascel.draft.kernels.evidence import (
 from tascel.draft.kernels.gathering import gather
 from tascel.draft.kernels.matching import Index, Ints
 from tascel.draft.kernels.mixing import Mixer
-from tascel.draft.kernels.placing import CARRIED, LENGTH, STARTS, Sources, move, places, root
+from tascel.draft.kernels.placing import (
+    CARRIED,
+    STARTS,
+    Sources,
+    asked_of,
+    move,
+    places,
+    root,
+    spare,
+)
 
 Cells = NDArray[np.int16]
 Floats = NDArray[np.float64]
@@ -62,9 +71,10 @@ def observe(
     nothing = np.empty((positions, GROUPS), np.int16)
     start = np.zeros(positions + 1, np.int64)
     right = np.full(positions, -1, np.int16)
-    out, at = candidates(facts[STARTS]), places(1, CARRIED)
+    out, at, room = candidates(facts[STARTS]), places(1, CARRIED), spare()
+    asked = asked_of(matches, context, lengths, desk, facts)
     for p in range(positions):
-        asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
+        root(True, asked, at)
         known = gather(sources, asked, at, np.int64(0), out)
         for g in range(GROUPS):
             nothing[p, g] = out.nothing[g]
@@ -74,7 +84,7 @@ def observe(
             if out.token[i] == output[p]:
                 right[p] = i
         start[p + 1] = start[p] + known
-        move(sources, matches, context, lengths, desk, facts, output[p])
+        move(sources, asked, room, output[p])
     return Seen(cells[: start[positions]].copy(), nothing, start, right)
 
 
@@ -144,17 +154,18 @@ def move_on(
         pointer,
     )  # fmt: skip
     mixer = Mixer(rule, order, least, weight, trust, drift)
+    out, at, room = candidates(facts[STARTS]), places(1, CARRIED), spare()
+    asked = asked_of(matches, context, lengths, desk, facts)
     for token in written:
         if rate > 0.0:
-            _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, fade)
-        move(sources, matches, context, lengths, desk, facts, token)
+            _drift(sources, mixer, asked, at, out, token, rate, fade)
+        move(sources, asked, room, token)
 
 
-@kernel
-def _drift(sources, mixer, matches, context, lengths, desk, facts, token, rate, fade):
+@piece
+def _drift(sources, mixer, asked, at, out, token, rate, fade):
     """One gradient step on what `weigh` said of the `token` that came."""
-    out, at = candidates(facts[STARTS]), places(1, CARRIED)
-    asked = root(True, matches, context[: facts[LENGTH]], lengths, desk, facts, at)
+    root(True, asked, at)
     known = gather(sources, asked, at, np.int64(0), out)
     none = weigh(mixer.trust, mixer.drift, known, out)
     cells, nothing, named = out.cells, out.nothing, out.token

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import piece
 from tascel.draft.kernels.evidence import credit, weigh
 from tascel.draft.kernels.gathering import gather
 from tascel.draft.kernels.rules import backoff, interpolate, longest
@@ -30,7 +30,7 @@ class Mixer(NamedTuple):
     drift: NDArray[np.float32]
 
 
-@kernel
+@piece
 def mix(sources, mixer, asked, at, here, out):
     """Candidates for the token after place `here` by the mixer's rule; returns how many."""
     if mixer.rule == CALIBRATED:
@@ -45,7 +45,7 @@ def mix(sources, mixer, asked, at, here, out):
     return longest(index, matches, n_matches, context, occ, n_occ, out)
 
 
-@part
+@piece
 def _calibrated(sources, mixer, asked, at, here, out):
     """Every group adds its evidence for each token, and against all that it names: a log-linear
     mixture whose weights were learned on held-out traces (see `learning`)."""

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.compiled import kernel, part
+from tascel.compiled import kernel, part, piece
 from tascel.draft.kernels.copying import NOTHING, STATE, TRAITS, Words, begin, copy
 from tascel.draft.kernels.matching import (
     MATCHES,
@@ -28,7 +28,7 @@ from tascel.draft.kernels.matching import (
     spread,
 )
 from tascel.draft.kernels.recalling import (
-    RECOLLECTIONS,
+    SORTED,
     Recalled,
     extend_recalled,
     follow_recollections,
@@ -53,12 +53,18 @@ class Sources(NamedTuple):
 
 
 class Asked(NamedTuple):
-    """A request: its `context`, prompt and answer so far, its prompt's `words`, and what similar
-    prompts got."""
+    """A request: its `matches`, `facts`, `context` (prompt and answer so far) with its `lengths`,
+    the state of `copying`, its prompt's `words`, and what similar prompts got, with how much of it
+    the template's ending equals."""
 
+    matches: NDArray[np.int64]
+    facts: NDArray[np.int64]
     context: Ints
+    lengths: Ints
+    copying: Ints
     words: Words
     recalled: Recalled
+    of_recalled: Ints
 
 
 class Places(NamedTuple):
@@ -87,7 +93,7 @@ def places(count: int, carried: int) -> Places:
         np.empty(count, np.int64),
         np.empty((count, OCCURRENCES, 2), np.int64),
         np.empty(count, np.int64),
-        np.empty((count, RECOLLECTIONS, 2), np.int64),
+        np.empty((count, SORTED, 2), np.int64),
         np.empty((count, STATE), np.int32),
     )
 
@@ -131,8 +137,19 @@ def recalled_of(desk: Any, facts: Any) -> Any:
 
 
 @kernel
+def asked_of(matches: Any, context: Any, lengths: Any, desk: Any, facts: Any) -> Asked:
+    """One request of a batch: `matches` i64[2, MATCHES, 3], the corpus' and the templates'."""
+    first = facts[CONTEXT_AT]
+    recalled, of_recalled = recalled_of(desk, facts)
+    return Asked(
+        matches, facts, context[first:], lengths[first:], copying_of(desk, facts),
+        words_of(desk, facts), recalled, of_recalled,
+    )  # fmt: skip
+
+
+@kernel
 def start(sources: Sources, matches: Any, desk: Any, facts: Any) -> None:
-    """Stand where answers start. `matches` i64[2, MATCHES, 3]: the corpus' and the templates'."""
+    """Stand where answers start."""
     nothing = np.empty((0, 3), np.int64)
     token = np.int32(SEPARATOR)
     facts[N_MATCHES] = advance(sources.index, nothing, np.int64(0), token, matches[0])
@@ -142,25 +159,34 @@ def start(sources: Sources, matches: Any, desk: Any, facts: Any) -> None:
     extend_recalled(recalled.text, lengths, token)
 
 
+class Spare(NamedTuple):
+    """Room to `move` in: `matches` i64[MATCHES, 3] and `copying` i32[STATE]."""
+
+    matches: NDArray[np.int64]
+    copying: Ints
+
+
 @kernel
-def move(
-    sources: Sources, matches: Any, context: Any, lengths: Any, desk: Any, facts: Any, token: Any
-) -> None:
+def spare() -> Spare:
+    """Room for any request."""
+    return Spare(np.empty((MATCHES, 3), np.int64), np.empty(STATE, np.int32))
+
+
+@piece
+def move(sources: Sources, asked: Asked, room: Spare, token: Any) -> None:
     """Move on by a `token` that was written. `context` and `lengths` have room for it."""
-    spare = np.empty((MATCHES, 3), np.int64)
-    facts[N_MATCHES] = advance(sources.index, matches[0], facts[N_MATCHES], token, spare)
-    _put(spare, facts[N_MATCHES], matches[0])
-    facts[LENGTH] = extend_context(context, facts[LENGTH], lengths, token)
-    before, after = copying_of(desk, facts), np.empty(STATE, np.int32)
-    words = words_of(desk, facts)
-    added = copy(words, sources.frozen, sources.slot, before, token, after)
-    before[:] = after
+    facts, matches, after = asked.facts, asked.matches, room.matches
+    facts[N_MATCHES] = advance(sources.index, matches[0], facts[N_MATCHES], token, after)
+    _put(after, facts[N_MATCHES], matches[0])
+    facts[LENGTH] = extend_context(asked.context, facts[LENGTH], asked.lengths, token)
+    added = copy(asked.words, sources.frozen, sources.slot, asked.copying, token, room.copying)
+    for i in range(STATE):
+        asked.copying[i] = room.copying[i]
     if added != NOTHING:
-        found = advance(sources.templates, matches[1], facts[N_TEMPLATES], np.int32(added), spare)
+        found = advance(sources.templates, matches[1], facts[N_TEMPLATES], np.int32(added), after)
         facts[N_TEMPLATES] = found
-        _put(spare, found, matches[1])
-        recalled, of_recalled = recalled_of(desk, facts)
-        extend_recalled(recalled.text, of_recalled, added)
+        _put(after, found, matches[1])
+        extend_recalled(asked.recalled.text, asked.of_recalled, added)
 
 
 @part
@@ -173,35 +199,33 @@ def _put(found, count, out):
 # ---- places
 
 
-@kernel
-def root(
-    narrow: bool, matches: Any, context: Any, lengths: Any, desk: Any, facts: Any, out: Places
-) -> Asked:
+@piece
+def root(narrow: bool, asked: Asked, out: Places) -> None:
     """Place 0 is where the answer stands; `narrow` takes what `calibrated` looks at."""
-    recalled, of_recalled = recalled_of(desk, facts)
+    matches, facts = asked.matches, asked.facts
     out.n_templates[0] = out.n_recollections[0] = 0
     if narrow:
         out.n_matches[0] = spread(matches[0], facts[N_MATCHES], out.matches[0])
         out.n_templates[0] = spread(matches[1], facts[N_TEMPLATES], out.templates[0])
-        out.n_recollections[0] = recollections(recalled.text, of_recalled, out.recollections[0])
+        out.n_recollections[0] = recollections(
+            asked.recalled.text, asked.of_recalled, out.recollections[0]
+        )
     else:
         out.n_matches[0] = facts[N_MATCHES]
         _put(matches[0], facts[N_MATCHES], out.matches[0])
-    out.n_occurrences[0] = occurrences(facts[LENGTH], lengths, out.occurrences[0])
-    copying = copying_of(desk, facts)
+    out.n_occurrences[0] = occurrences(facts[LENGTH], asked.lengths, out.occurrences[0])
     for i in range(STATE):
-        out.copying[0, i] = copying[i]
-    return Asked(context, words_of(desk, facts), recalled)
+        out.copying[0, i] = asked.copying[i]
 
 
-@part
+@piece
 def follow(
     sources: Sources, asked: Asked, narrow: bool, at: Places, parent: Any, here: Any, token: Any
 ) -> None:
     """Place `here` is `parent` after one more drafted `token`."""
-    index, context = sources.index, asked.context
+    index = sources.index
     at.n_occurrences[here] = follow_occurrences(
-        context, len(context), at.occurrences[parent], at.n_occurrences[parent], token,
+        asked.context, asked.facts[LENGTH], at.occurrences[parent], at.n_occurrences[parent], token,
         at.occurrences[here],
     )  # fmt: skip
     if not narrow:

@@ -16,7 +16,8 @@ import numpy as np
 from tascel.compiled import kernel, part
 from tascel.draft.kernels.matching import SEPARATOR, TOP, Ints, Places
 
-RECOLLECTIONS = 24  # kept for one position
+RECOLLECTIONS = 24  # kept for one position,
+SORTED = 36  # and what it takes to sort the longest from all others at one look
 FULL = 1000  # the weight of an answer to the very same prompt
 
 
@@ -61,22 +62,26 @@ def extend_recalled(text: Ints, lengths: Ints, token: Any) -> None:
 @part
 def recollections(text: Ints, lengths: Ints, out: Places) -> int:
     """Longest first, at most half of them equally long, then those of the most similar prompts:
-    i64[RECOLLECTIONS, 2]."""
-    longest = 0
-    for i in range(1, len(text)):
-        if text[i] != SEPARATOR:
-            longest = max(longest, lengths[i])
+    i64[SORTED, 2], of which RECOLLECTIONS are kept."""
+    longest = np.int32(0)
+    for i in range(1, len(text)):  # without a branch: so it is a few vector operations
+        longest = max(longest, lengths[i] if text[i] != SEPARATOR else np.int32(0))
     if longest == 0:
         return 0
-    count = 0
-    for whole in (True, False):
-        room = RECOLLECTIONS // 2 if whole else RECOLLECTIONS
-        for i in range(1, len(text)):
-            if count == room:
-                break
-            if lengths[i] > 0 and text[i] != SEPARATOR and (lengths[i] == longest) == whole:
+    half = len(out) - RECOLLECTIONS
+    count, others = 0, half
+    for i in range(1, len(text)):
+        if lengths[i] > 0 and text[i] != SEPARATOR:
+            if lengths[i] < longest:
+                if others < len(out):
+                    out[others, 0], out[others, 1] = i, lengths[i]
+                    others += 1
+            elif count < half:
                 out[count, 0], out[count, 1] = i, lengths[i]
                 count += 1
+    for o in range(half, min(others, len(out) - count)):
+        out[count, 0], out[count, 1] = out[o, 0], out[o, 1]
+        count += 1
     return count
 
 

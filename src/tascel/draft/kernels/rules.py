@@ -8,9 +8,7 @@ of each candidate; it returns how many.
 
 from __future__ import annotations
 
-import numpy as np
-
-from tascel.compiled import kernel, part
+from tascel.compiled import part
 from tascel.draft.kernels.evidence import CONTEXT, CORPUS, place_of
 from tascel.draft.kernels.matching import top_of_context, top_of_match
 
@@ -20,7 +18,7 @@ STRICT = ((4, 0.66), (3, 0.66), (2, 0.66), (2, 0.75))
 BIAS = 5  # SAM-decoding: so much longer must a corpus match be than one in the context
 
 
-@kernel
+@part
 def longest(index, matches, n_matches, context, occ, n_occ, out):
     """The longer match alone, the context's unless the corpus' is longer by more than BIAS
     (SAM-decoding, Hu et al. 2024)."""
@@ -34,7 +32,8 @@ def longest(index, matches, n_matches, context, occ, n_occ, out):
         known = top_of_match(index, in_corpus, matches[0, 1], matches[0, 2], token, counts)
         named = CORPUS
     else:
-        ends, total = _at_least(occ, n_occ, in_context)
+        ends = out.ends
+        total = _at_least(occ, n_occ, in_context, ends)
         known = top_of_context(context, ends, 0, total, token, counts)
         named = CONTEXT
     for i in range(known):
@@ -42,7 +41,7 @@ def longest(index, matches, n_matches, context, occ, n_occ, out):
     return known
 
 
-@kernel
+@part
 def backoff(index, matches, n_matches, context, occ, n_occ, out):
     """The first n-gram, from four tokens down to one, that was seen often and surely enough: in
     the context, else, by stricter thresholds, in the corpus (llama.cpp's lookup)."""
@@ -50,7 +49,8 @@ def backoff(index, matches, n_matches, context, occ, n_occ, out):
     for n in range(len(LAX), 0, -1):
         if n_occ == 0 or occ[0, 1] < n:
             continue
-        ends, total = _at_least(occ, n_occ, n)
+        ends = out.ends
+        total = _at_least(occ, n_occ, n, ends)
         if top_of_context(context, ends, 0, total, token, counts) > 0:
             least, share = LAX[n - 1]
             if counts[0] >= least and counts[0] >= share * total:
@@ -68,7 +68,7 @@ def backoff(index, matches, n_matches, context, occ, n_occ, out):
     return 0
 
 
-@kernel
+@part
 def interpolate(index, mixer, matches, n_matches, context, occ, n_occ, out):
     """The longest corpus match of fewer than `order` tokens with an n-gram seen `least` times, and
     the longest context match, linearly interpolated with `weight` on the corpus (TASC-spec, Tsur
@@ -89,7 +89,8 @@ def interpolate(index, mixer, matches, n_matches, context, occ, n_occ, out):
             break
     if n_occ == 0:
         return known
-    ends, n_ends = _at_least(occ, n_occ, min(mixer.order - 1, occ[0, 1]))
+    ends = out.ends
+    n_ends = _at_least(occ, n_occ, min(mixer.order - 1, occ[0, 1]), ends)
     found = top_of_context(context, ends, 0, n_ends, tokens, counts)
     for i in range(found):
         share = (1.0 - mixer.weight) * counts[i] / n_ends
@@ -112,13 +113,12 @@ def _cut(matches, count, depth):
     return m
 
 
-@kernel
-def _at_least(occ, count, length):
-    """The occurrences of at least `length` tokens, and how many."""
-    kept = np.empty_like(occ)
+@part
+def _at_least(occ, count, length, kept):
+    """The occurrences of at least `length` tokens, to `kept`; how many."""
     n = 0
     for o in range(count):
         if occ[o, 1] >= length:
             kept[n, 0], kept[n, 1] = occ[o, 0], occ[o, 1]
             n += 1
-    return kept, n
+    return n

@@ -1,0 +1,3 @@
+"""A bundle's drafts inside vLLM."""
+
+from tascel.plugins.vllm.proposer import Proposer as Proposer
