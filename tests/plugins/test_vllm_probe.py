@@ -58,10 +58,11 @@ def engine(monkeypatch):
     return Engine(clock)
 
 
-def test_passes_are_timed_by_rows_and_tokens(engine):
-    found = passes.measure_all(engine)
+@pytest.mark.parametrize(("most", "measured"), [(256, [1, 4, 8, 16]), (5, [1, 4])])
+def test_passes_are_timed_by_rows_and_tokens(engine, most, measured):
+    found = passes.measure_all(engine, passes.fitting(most))
     assert {rows: sorted(points) for rows, points in found.items()} == {
-        rows: [rows * width for width in widths] for rows, widths in passes.WIDTHS.items()
+        rows: [rows * width for width in passes.WIDTHS[rows]] for rows in measured
     }
     for points in found.values():
         for tokens, ms in points.items():

@@ -50,12 +50,14 @@ def main(file: Path, flags: Sequence[str]) -> None:
     least = CONTEXT + PASSES + most + 1  # near the end vLLM asks for no drafts
     if engine.model_config.max_model_len < least:
         raise SystemExit(f"Measuring needs a --max-model-len of at least {least}")
-    most_rows: int = engine.vllm_config.scheduler_config.max_num_seqs
-    points = measure_all(
-        engine, {rows: widths for rows, widths in WIDTHS.items() if rows <= most_rows}
-    )
+    points = measure_all(engine, fitting(engine.vllm_config.scheduler_config.max_num_seqs))
     setting = json.loads(noted.read_text(encoding="utf-8"))
     file.write_text(json.dumps({"setting": setting, "ms": points}), encoding="utf-8")
+
+
+def fitting(most: int) -> Widths:
+    """What can be measured where a pass has at most so many rows."""
+    return {rows: widths for rows, widths in WIDTHS.items() if rows <= most}
 
 
 def measure_all(engine: Any, widths: Widths) -> dict[int, dict[int, float]]:
