@@ -15,13 +15,14 @@ from transformers import DynamicCache, PreTrainedModel
 
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
+from tascel.engines.hf import selfcheck
 from tascel.engines.hf.plan import tree_places, tree_view
 from tascel.engines.hf.traits import Traits
 from tascel.engines.hf.verdict import Run, plain
 from tascel.types import Ids
 
 
-class Rows(Protocol):
+class Rows(selfcheck.Rows, Protocol):
     """One way of keeping rows and running passes over them: the engine's calls, as in `Engine`."""
 
     @property
@@ -30,12 +31,6 @@ class Rows(Protocol):
     def prefixes(self, kept: bool) -> None: ...
 
     def fits(self, size: int) -> bool: ...  # noqa: D102
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
-    def check(  # noqa: D102
-        self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
-    ) -> list[Verdict]: ...
-    def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None: ...  # noqa: D102
-    def close(self, row: Row) -> None: ...  # noqa: D102
     def forget(self) -> None: ...  # noqa: D102
 
 
