@@ -13,7 +13,7 @@ from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
-    "tasks", "assets", "mine", "finetune", "tailor", "export", "doctor",
+    "tasks", "assets", "mine", "finetune", "tailor", "export", "doctor", "bridge",
 ]  # fmt: skip
 
 

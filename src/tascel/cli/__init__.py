@@ -13,6 +13,7 @@ from rich.markup import escape
 from tascel.cli import (
     assets,
     bench,
+    bridge,
     build,
     check,
     demo,
@@ -77,6 +78,7 @@ for verb in (
 ):
     name = verb.__name__.rsplit(".", 1)[1]
     app.command(name)(getattr(verb, name))
+app.add_typer(bridge.app, name="bridge")
 
 
 def main() -> None:

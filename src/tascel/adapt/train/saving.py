@@ -63,7 +63,7 @@ def save(
             with tempfile.TemporaryDirectory(dir=folder) as adapter:
                 _save_adapter(tuned, name, Path(adapter))
                 merged = load_model(model, adapter, device="cpu")
-            _save_model(merged, folder)
+            save_model(merged, folder)
         if trained.new_tokens or not config.adapter_only:
             codec.save(folder)
         facts = {
@@ -126,10 +126,11 @@ def _save_full(tuned: Any, model: str | Path, folder: Path) -> None:
 
     auto: Any = AutoConfig
     dtype = getattr(auto.from_pretrained(str(model)), "dtype", None) or torch.float32
-    _save_model(tuned.to(dtype), folder)
+    save_model(tuned.to(dtype), folder)
 
 
-def _save_model(model: Any, folder: Path) -> None:
+def save_model(model: Any, folder: Path) -> None:
+    """Write weights and configuration as any library reads them, without a local path."""
     model.config._name_or_path = ""
     with quietly():
         model.save_pretrained(folder)
