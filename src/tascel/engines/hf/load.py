@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tascel.engines.hf.vocabulary import Vocabulary
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+#: What a bridged folder holds beside an ordinary model: its facts and its projector's weights.
+BRIDGE = ("bridge.json", "bridge.weights")
 _BLOCK, _BLOCKS = 4096, 64
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _MODEL_FILES = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
@@ -31,6 +33,7 @@ def load_model(
     dtype: str = "auto",
     device: str | None = None,
     quantization: Any = None,
+    bridged: bool = False,
 ) -> PreTrainedModel:
     """A causal language model with its adapter merged into the weights, ready to answer.
 
@@ -40,12 +43,15 @@ def load_model(
         dtype: one of `DTYPES`; "auto" is the checkpoint's own.
         device: as torch names it; None takes a GPU if there is one.
         quantization: transformers' config of one; the checkpoint's own if None.
+        bridged: whether the caller feeds prompts through the bridge that the model may have.
 
     Raises:
         ModelError: nothing there, an unknown architecture, missing or damaged weights, an adapter
-            of another base, or an extra that is not installed.
+            of another base, an extra that is not installed, or a bridge that the caller knows
+            nothing of.
     """
-    return _moved(_read(model, adapter, dtype, quantization), _named(model), device)
+    _refuse_bridge(model, adapter, bridged)
+    return moved(_read(model, adapter, dtype, quantization), named(model), device)
 
 
 def load_tailored(
@@ -55,6 +61,7 @@ def load_tailored(
     adapter: str | Path | None = None,
     dtype: str = "auto",
     device: str | None = None,
+    bridged: bool = False,
 ) -> tuple[PreTrainedModel, Vocabulary]:
     """As `load_model`, with a head of the rows `static` i32[n] and those of end ids.
 
@@ -65,6 +72,7 @@ def load_tailored(
     Raises:
         ModelError: as `load_model`; the vocabulary cannot be tailored.
     """
+    _refuse_bridge(model, adapter, bridged)
     own = adapter is None and dtype in DTYPES
     lm = _read(model, adapter, "auto" if own else dtype)
     if own and not _casts(lm, dtype):
@@ -80,10 +88,20 @@ def load_tailored(
     if dtype != "auto":
         for weight in lm.parameters():
             weight.data = weight.data.to(getattr(torch, dtype))
-    lm = _moved(lm, _named(model), device)
+    lm = moved(lm, named(model), device)
     ends = np.array([*read_traits(lm).eos_ids], np.int32)
     vocabulary.settle(np.union1d(static, ends).astype(np.int32), lossless)
     return lm, vocabulary
+
+
+def _refuse_bridge(model: str | Path, adapter: str | Path | None, bridged: bool) -> None:
+    """See that nobody takes a bridged folder's writer for a model that answers alone."""
+    if (Path(model).expanduser() / BRIDGE[0]).is_file() and not (bridged and adapter is None):
+        raise ModelError(
+            f"{model} only answers behind its large model"
+            + (", and takes no adapter" if bridged else ", which is not possible here"),
+            "Leave the adapter out" if bridged else "Give a model that has no bridge.json",
+        )
 
 
 def _casts(lm: Any, dtype: str) -> bool:
@@ -104,7 +122,7 @@ def _read(
     """The model on the CPU, or where its quantization wants it, with the adapter merged."""
     if dtype not in DTYPES:
         raise ModelError(f"unknown dtype {dtype}", f"Choose one of {', '.join(DTYPES)}")
-    name = _named(model)
+    name = named(model)
     try:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
@@ -121,7 +139,7 @@ def _read(
             )
         except Exception as error:  # transformers raises a dozen kinds for what may be wrong here
             raise ModelError(
-                f"the model {name} cannot be loaded ({_short(error)})",
+                f"the model {name} cannot be loaded ({short(error)})",
                 "Give a folder with config.json and weights of a causal language model, or a "
                 "Hugging Face id that can be reached",
             ) from error
@@ -133,11 +151,16 @@ def _read(
                 "Fetch or save it again",
             )
         if adapter is not None:
-            lm = _merge(lm, name, _named(adapter))
+            lm = _merge(lm, name, named(adapter))
     return lm
 
 
-def _moved(lm: Any, name: str, device: str | None) -> PreTrainedModel:
+def moved(lm: Any, name: str, device: str | None) -> PreTrainedModel:
+    """A model on `device`, a GPU if there is one and none is named, ready to answer.
+
+    Raises:
+        ModelError: it cannot go there.
+    """
     import torch
 
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -145,14 +168,15 @@ def _moved(lm: Any, name: str, device: str | None) -> PreTrainedModel:
         lm = lm.to(device)
     except (RuntimeError, AssertionError) as error:
         raise ModelError(
-            f"the model {name} cannot be moved to {device} ({_short(error)})",
+            f"the model {name} cannot be moved to {device} ({short(error)})",
             "Name another device, for example cpu",
         ) from error
     return lm.eval()
 
 
-def fingerprint(model: str | Path, adapter: str | Path | None = None) -> str:
-    """A hex digest of the weight files, the adapter's included: names, sizes, samples of content.
+def fingerprint(model: str | Path, adapter: str | Path | None = None, bridge: bool = True) -> str:
+    """A hex digest of the weight files, the adapter's included: names, sizes, samples of content;
+    with `bridge`, of what bridges the model to a larger one, too, and so of that one's fingerprint.
 
     Reads 64 evenly spaced blocks of 4 KiB of each file, so training or another quantisation
     changes it and moving the folder does not. Downloads nothing.
@@ -161,9 +185,11 @@ def fingerprint(model: str | Path, adapter: str | Path | None = None) -> str:
         ModelError: there are no weight files on this machine.
     """
     digest = hashlib.sha256()
-    files = _weight_files(_named(model), _MODEL_FILES)
+    files = _weight_files(named(model), _MODEL_FILES)
     if adapter is not None:
-        files += _weight_files(_named(adapter), _ADAPTER_FILES)
+        files += _weight_files(named(adapter), _ADAPTER_FILES)
+    if bridge:
+        files += [file for name in BRIDGE if (file := Path(named(model)) / name).is_file()]
     for file in files:
         size = file.stat().st_size
         digest.update(f"{file.name} {size}\n".encode())
@@ -184,7 +210,7 @@ def tokenizer_of(model: str | Path, adapter: str | Path | None) -> str | Path:
     return model
 
 
-def _named(name: str | Path) -> str:
+def named(name: str | Path) -> str:
     """A folder's path or a Hugging Face id; refuses a path where there is nothing."""
     path = Path(name).expanduser()
     if path.is_dir():
@@ -236,7 +262,7 @@ def _merge(model: Any, name: str, adapter: str) -> Any:
         merged = wrapped.merge_and_unload()
     except Exception as error:  # as above: torch, peft and safetensors each raise their own
         raise ModelError(
-            f"the adapter {adapter} cannot be loaded ({_short(error)})", remedy
+            f"the adapter {adapter} cannot be loaded ({short(error)})", remedy
         ) from error
     if strays := [*report.missing_keys, *report.unexpected_keys]:
         raise ModelError(
@@ -282,6 +308,7 @@ def _missing_extra(what: str) -> ModelError:
     return ModelError(what, "pip install 'tascel[hf]'")
 
 
-def _short(error: BaseException) -> str:
+def short(error: BaseException) -> str:
+    """What an error of another library says, in one line."""
     words = " ".join(str(error).split()) or type(error).__name__
     return words if len(words) < 200 else f"{words[:200]}…"

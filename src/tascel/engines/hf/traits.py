@@ -64,7 +64,7 @@ def read_traits(model: PreTrainedModel) -> Traits:
     if strange or lm._is_stateful:
         names = " and ".join(sorted(kind.__name__ for kind in strange)) or "its running state"
         obstacle = f"{names} cannot take rejected tokens back"
-    context_limit = _positions(config)
+    context_limit = positions(config)
     return Traits(
         name=name,
         context_limit=context_limit,
@@ -84,7 +84,8 @@ def read_traits(model: PreTrainedModel) -> Traits:
     )
 
 
-def _positions(config: Any) -> int:
+def positions(config: Any) -> int:
+    """How long a text may be, as a model's text config says; a very large number if it does not."""
     for name in ("max_position_embeddings", "max_seq_len", "seq_length"):
         if isinstance(limit := getattr(config, name, None), int) and limit > 0:
             return limit
