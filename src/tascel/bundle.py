@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import filterfalse
 from pathlib import Path
 
 from tokenizers import Tokenizer
 
 from tascel.codec import Codec
+from tascel.draft.base import Draft
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.reader import Reader
 from tascel.errors import BundleError
 from tascel.learned import Learned, read_learned, read_router, write_learned, write_router
+from tascel.neural import FACTS as NEURAL
+from tascel.neural import FOLDER as NEURAL_FOLDER
+from tascel.neural import Neural, TaskChoices, read_neural, write_neural
 from tascel.route.classify import Classifier
 from tascel.route.draft import Lane, RoutedDraft
 from tascel.route.policy import Policy, Tally
@@ -37,7 +42,8 @@ class Bundle:
     `learned` is what all traces teach; `tasks` are the tasks that were found or named in them, none
     if they are one, and `classifier` tells prompts of these apart. `given` is the codec it was
     opened for, None if it shall use its own. `selection` are the ids that answers need, None if
-    nobody has told them (`tascel tailor`).
+    nobody has told them (`tascel tailor`); `neural` what there is of neural drafts, None if nobody
+    distilled any (`tascel distill`).
     """
 
     path: Path
@@ -47,6 +53,7 @@ class Bundle:
     classifier: Classifier | None = None
     given: Codec | None = None
     selection: Selection | None = None
+    neural: Neural | None = None
 
     @staticmethod
     def open(path: str | Path, codec: Codec | None = None) -> Bundle:
@@ -76,14 +83,16 @@ class Bundle:
             raise BundleError(f"{path}: has segments {manifest.segments}", _REBUILD)
         learned, *own = (read_learned(path / folder, manifest.vocab_size) for folder in folders)
         selected = read_selection(path, manifest.vocab_size) if IDS in manifest.files else None
+        names = [entry.name for entry in manifest.tasks]
+        neural = read_neural(path, names) if NEURAL in manifest.files else None
         if not own:
-            return Bundle(path, manifest, learned, given=codec, selection=selected)
+            return Bundle(path, manifest, learned, given=codec, selection=selected, neural=neural)
         classifier, tallies = read_router(path / ROUTER, len(own))
         tasks = [
             Task(entry.name, learned_there, pair)
             for entry, learned_there, pair in zip(manifest.tasks, own, tallies, strict=True)
         ]
-        return Bundle(path, manifest, learned, tasks, classifier, codec, selected)
+        return Bundle(path, manifest, learned, tasks, classifier, codec, selected, neural)
 
     @property
     def corpus(self) -> Corpus:
@@ -116,8 +125,18 @@ class Bundle:
         except Exception as reason:  # tokenizers raises bare Exceptions
             raise BundleError(f"{self.path}: has no tokenizer.json ({reason})", _REBUILD) from None
 
-    def draft(self, config: DraftConfig | None = None) -> NgramDraft | RoutedDraft:
-        """The draft for requests of this bundle's tasks, kernels compiled."""
+    def draft(
+        self,
+        config: DraftConfig | None = None,
+        neural: Callable[[int], Draft] | None = None,
+    ) -> NgramDraft | RoutedDraft:
+        """The draft for requests of this bundle's tasks, kernels compiled.
+
+        Args:
+            config: how to draft.
+            neural: makes the stored neural draft with this number; without it there are n-grams
+                only.
+        """
         config = config or DraftConfig()
         looks = config.rule == "calibrated"  # the other rules know nothing of prompts
 
@@ -126,15 +145,42 @@ class Bundle:
             eos_ids = self.manifest.eos_ids
             return NgramDraft(learned.knowledge, learned.trust, reader, eos_ids, config)
 
+        def lane(name: str | None, ngrams: Sequence[NgramDraft], tallies: Sequence[Tally]) -> Lane:
+            found = self.neural.of(name) if self.neural is not None else None
+            if neural is None or found is None:
+                return Lane(name, ngrams, Policy(tallies))
+            return _widened(name, ngrams, found, neural)
+
         made = pooled = draft(self.learned)
         if looks and config.routed and self.classifier is not None:
             lanes = [
-                Lane(task.name, (draft(task.learned), pooled), Policy(task.tallies))
-                for task in self.tasks
+                lane(task.name, (draft(task.learned), pooled), task.tallies) for task in self.tasks
             ]
             made = RoutedDraft(pooled, lanes, self.classifier)
+        elif looks and neural is not None and self.neural is not None and not self.tasks:
+            made = RoutedDraft(pooled, [lane(None, (pooled,), (Tally.empty(),))], None)
         made.warm()
         return made
+
+
+def _widened(
+    name: str | None,
+    ngrams: Sequence[NgramDraft],
+    found: TaskChoices,
+    neural: Callable[[int], Draft],
+) -> Lane:
+    """A task's lane with neural drafts beside its n-grams, which are extended as they are better
+    alone."""
+    from tascel.route.extend import ExtendedDraft
+
+    first = ngrams[Policy(found.ngrams).choose(None)]
+    made = {choice.draft: neural(choice.draft) for choice in found.choices}
+    drafts = [
+        ExtendedDraft(first, made[choice.draft]) if choice.extended else made[choice.draft]
+        for choice in found.choices
+    ]
+    tallies = [*found.ngrams, *(choice.tally for choice in found.choices)]
+    return Lane(name, (*ngrams, *drafts), Policy(tallies))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -175,6 +221,37 @@ def put_selection(path: str | Path, selection: Selection, codec: Codec) -> Manif
     Raises:
         BundleError: no bundle, a damaged one, or one of another tokenizer; or it cannot be written.
     """
+    return _put(path, codec, lambda name: name in (IDS, FACTS), lambda at: write_selection(at, selection))
+
+
+def put_neural(
+    path: str | Path, neural: Neural, adapters: Sequence[Path], codec: Codec
+) -> Manifest:
+    """Store neural drafts in the bundle at `path`, in place of former ones. Its other files stay
+    what they are.
+
+    Args:
+        adapters: PEFT folders, one for each of the drafts.
+        codec: of the model that they are cut from.
+
+    Raises:
+        BundleError: no bundle, a damaged one, or one of another tokenizer; or it cannot be written.
+    """
+    return _put(
+        path,
+        codec,
+        lambda name: name.startswith(f"{NEURAL_FOLDER}/"),
+        lambda folder: write_neural(folder, neural, adapters),
+    )
+
+
+def _put(
+    path: str | Path,
+    codec: Codec,
+    former: Callable[[str], bool],
+    write: Callable[[Path], None],
+) -> Manifest:
+    """Write some files of the bundle at `path` anew; those for which `former` holds go."""
     path = Path(path)
     bundle = Bundle.open(path, codec)
 
@@ -183,13 +260,13 @@ def put_selection(path: str | Path, selection: Selection, codec: Codec) -> Manif
         manifest = check_folder(path)
         if manifest != bundle.manifest:
             raise BundleError(f"{path}: was replaced meanwhile", "Try again")
-        for name in manifest.files.keys() - {IDS, FACTS}:
+        for name in filterfalse(former, manifest.files):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             try:
                 (folder / name).hardlink_to(path.resolve() / name)
             except OSError:  # a file system without links
                 shutil.copy2(path / name, folder / name)
-        write_selection(folder, selection)
+        write(folder)
         return manifest
 
     return write_folder(path, fill)

@@ -121,7 +121,7 @@ def test_what_others_offered_tells_the_policy_nothing(routed, parts):
     assert not counted
     session.accept([5, 6], Proposal.chain([5, 9], source=1), 1)
     session.accept([5], Proposal.nothing(), 0)
-    assert counted == [(2, 1), (0, 0)]
+    assert counted == [(2, 1, 0.0), (0, 0, 0.0)]
 
 
 def test_forget_makes_it_as_it_was(routed, parts):

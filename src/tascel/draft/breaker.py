@@ -38,10 +38,17 @@ class Breaker:
             return False
         return True
 
-    def record(self, offered: int, accepted: int, pending: int = 1, rows: int = 1) -> None:
+    def record(
+        self,
+        offered: int,
+        accepted: int,
+        pending: int = 1,
+        rows: int = 1,
+        drafting: float = 0.0,
+    ) -> None:
         """Book one drafted pass of `rows` rows: `offered` tokens checked beside `pending`,
-        `accepted` right."""
-        gain = accepted / rows - self._cost(offered, pending, rows)
+        `accepted` right; `drafting` is what making the draft took, in passes of one token."""
+        gain = accepted / rows - self._cost(offered, pending, rows) - drafting
         self._balance = min(0.0, self._balance + gain)
         self._earned += gain
         if self._balance < -self._allowed:

@@ -47,7 +47,8 @@ class DraftConfig:
     `backoff` (llama.cpp's lookup), `best` (SuffixDecoding), `longest` (SAM-decoding). A draft grows
     to at most `most` tokens, as a tree or a chain, and, if `priced`, only while the next one pays.
     `neighbours` and `slots` are sources of `calibrated` that can be left out; `routed` gives every
-    prompt the draft of its task, where the bundle has several.
+    prompt the draft of its task, where the bundle has several. Neural drafts of a bundle may hold
+    `neural_bytes` of weights of their own at a time; with 0 there are none.
     """
 
     rule: Rule = "calibrated"
@@ -60,6 +61,7 @@ class DraftConfig:
     neighbours: bool = True
     slots: bool = True
     routed: bool = True
+    neural_bytes: int = 512 << 20
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 
 from tascel.decode.walk import ours
-from tascel.draft.base import Proposal
-from tascel.draft.ngram import NgramDraft, NgramSession
+from tascel.draft.base import BatchDraft, Costly, Draft, Forgetful, Proposal, Session
+from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.route.classify import Classifier
 from tascel.route.policy import Policy
@@ -21,19 +22,23 @@ UNKNOWN = "unknown"
 
 @dataclass(slots=True, eq=False)
 class Lane:
-    """One task's drafts, its own first, and who chooses among them."""
+    """One task's drafts, its own first, and who chooses among them. `name` is None where there is
+    but one task."""
 
-    name: str
-    drafts: Sequence[NgramDraft]
+    name: str | None
+    drafts: Sequence[Draft]
     policy: Policy
 
 
 class RoutedDraft:
     """Classifies each prompt and drafts with what its task has learned; a prompt that is like no
-    task is served by what all tasks have learned together. `price` is that of the last pass.
+    task is served by what all tasks have learned together. Without a `classifier` there is one
+    lane, and all go there. `price` is that of the last pass.
     """
 
-    def __init__(self, pooled: NgramDraft, lanes: Sequence[Lane], classifier: Classifier) -> None:
+    def __init__(
+        self, pooled: NgramDraft, lanes: Sequence[Lane], classifier: Classifier | None
+    ) -> None:
         self.pooled, self.lanes, self.classifier = pooled, lanes, classifier
         self._by_name = {lane.name: lane for lane in lanes}
         self.price: Price | None = None
@@ -49,6 +54,8 @@ class RoutedDraft:
     def lane(self, request: Request) -> Lane | None:
         """The request's task: the one that it names, if there is such a one, else the one that its
         prompt is most like; None if it is like none."""
+        if self.classifier is None:
+            return self.lanes[0]
         reader = self.pooled.reader
         if request.task in self._by_name or reader is None:
             return self._by_name.get(request.task or "")
@@ -69,9 +76,8 @@ class RoutedDraft:
                 rows.setdefault(id(session.draft), []).append(row)
         for some in rows.values():
             inner = [sessions[row].inner for row in some]
-            found = sessions[some[0]].draft.propose_many(
-                inner, [rooms[row] for row in some], price, pending, len(sessions)
-            )
+            room = [rooms[row] for row in some]
+            found = _proposed(sessions[some[0]].draft, inner, room, price, pending, len(sessions))
             for row, proposal in zip(some, found, strict=True):
                 proposals[row] = proposal
         return proposals
@@ -87,7 +93,25 @@ class RoutedDraft:
         for lane in self.lanes:
             lane.policy.forget()
             for draft in lane.drafts:
-                draft.forget()
+                if isinstance(draft, Forgetful):
+                    draft.forget()
+
+
+def _proposed(
+    draft: Draft,
+    sessions: Sequence[Session],
+    rooms: Sequence[int],
+    price: Price,
+    pending: int,
+    rows_of_pass: int,
+) -> list[Proposal]:
+    """What one draft proposes for its rows of a pass that has others beside them."""
+    if isinstance(draft, NgramDraft):
+        return draft.propose_many(cast(Any, sessions), rooms, price, pending, rows_of_pass)
+    if isinstance(draft, BatchDraft):
+        return draft.propose_many(sessions, rooms, price, pending)
+    pairs = zip(sessions, rooms, strict=True)
+    return [session.propose(room, price, pending) for session, room in pairs]
 
 
 class RoutedSession:
@@ -97,13 +121,14 @@ class RoutedSession:
     def __init__(
         self,
         routed: RoutedDraft,
-        draft: NgramDraft,
-        inner: NgramSession,
+        draft: Draft,
+        inner: Session,
         lane: Lane | None,
     ) -> None:
         self._routed, self.draft, self.inner = routed, draft, inner
         self.lane = lane
         self.task = lane.name if lane else UNKNOWN
+        self._spent = 0.0
 
     def allowed(self, price: Price) -> bool:
         """Whether its task's drafts pay."""
@@ -119,8 +144,16 @@ class RoutedSession:
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
         if self.lane is not None and ours(offered).all():  # what others added tells nothing
-            self.lane.policy.record(len(offered), taken)
+            self.lane.policy.record(len(offered), taken, self._drafting())
         self.inner.accept(tokens, offered, taken)
+
+    def _drafting(self) -> float:
+        """What the draft's own passes took since the last call, in passes of one token."""
+        price = self._routed.price
+        if price is None or not isinstance(self.inner, Costly):
+            return 0.0
+        before, self._spent = self._spent, self.inner.spent
+        return (self._spent - before) / price.plain()
 
     def close(self) -> None:
         """Nothing outlives the request but what trust and policy learned from it."""

@@ -20,21 +20,24 @@ BETTER, PASSES = 1.1, 50
 @dataclass(frozen=True, slots=True, eq=False)
 class Tally:
     """What a draft made of answers: `tokens` written, in `passes` f64[WIDEST + 1] by how many
-    tokens they offered."""
+    tokens they offered. `drafting` is what the draft's own passes took, where it is a model, in
+    passes of one token of the model that it drafts for: this ratio holds on other machines, too.
+    """
 
     tokens: float
     passes: NDArray[np.float64]
+    drafting: float = 0.0
 
     @staticmethod
     def empty() -> Tally:
         """Of nothing yet."""
         return Tally(0.0, np.zeros(WIDEST + 1))
 
-    def and_pass(self, offered: int, written: int) -> Tally:
+    def and_pass(self, offered: int, written: int, drafting: float = 0.0) -> Tally:
         """With one more pass."""
         passes = self.passes.copy()
         passes[min(offered, WIDEST)] += 1
-        return Tally(self.tokens + written, passes)
+        return Tally(self.tokens + written, passes, self.drafting + drafting)
 
     def per_pass(self) -> float:
         """Tokens a pass."""
@@ -42,13 +45,14 @@ class Tally:
 
     def rate(self, price: Price) -> float:
         """Tokens a millisecond at `price`."""
-        return self.tokens / max(float(self.passes @ price.curve(1, WIDEST)), 1e-9)
+        drafting = self.drafting * price.plain()
+        return self.tokens / max(float(self.passes @ price.curve(1, WIDEST)) + drafting, 1e-9)
 
 
 class Policy:
     """Chooses among the drafts of one task, and rests them where none pays.
 
-    `tallies`: what each made of the same held-out answers, the task's own draft first.
+    `tallies`: what each made of the same held-out answers, the task's own n-grams first.
     """
 
     def __init__(self, tallies: Sequence[Tally]) -> None:
@@ -69,10 +73,10 @@ class Policy:
             self._breaker = Breaker(price)
         return self._breaker.allows()
 
-    def record(self, offered: int, accepted: int) -> None:
-        """Book one pass of one row."""
-        if self._breaker is not None and offered:
-            self._breaker.record(offered, accepted)
+    def record(self, offered: int, accepted: int, drafting: float = 0.0) -> None:
+        """Book one pass of one row, whose drafting took so many passes of one token."""
+        if self._breaker is not None and (offered or drafting):
+            self._breaker.record(offered, accepted, drafting=drafting)
 
     def forget(self) -> None:
         """As if nothing had been drafted yet."""
