@@ -18,7 +18,7 @@ FinishReason = Literal["stop", "length"]
 #: Who put a token on the table: index = the `source` code of a proposal's node.
 SOURCES = (
     "model", "corpus", "context", "draft", "prediction", "grammar", "neighbours", "slots",
-    "head",
+    "head", "neural",
 )  # fmt: skip
 
 

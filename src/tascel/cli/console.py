@@ -37,7 +37,7 @@ err = Console(stderr=True, highlight=False)
 COLOURS: Mapping[str, str] = {
     "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
     "prediction": "yellow", "grammar": "blue", "neighbours": "bright_green", "slots": "bright_cyan",
-    "head": "",
+    "head": "", "neural": "red",
 }  # fmt: skip
 
 

@@ -52,6 +52,29 @@ class Proposal:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Stem:
+    """What a draft goes on behind: `tokens` that another has drafted below the last known one,
+    right with probability `trust`, in a tree of `width` nodes of which `expected` will likely be
+    accepted. The default is the last known token itself."""
+
+    tokens: tuple[int, ...] = ()
+    trust: float = 1.0
+    width: int = 0
+    expected: float = 0.0
+
+    @staticmethod
+    def of(proposal: Proposal, node: int) -> Stem:
+        """The path down to a node, -1 for the root."""
+        path: list[int] = []
+        at = node
+        while at >= 0:
+            path.append(int(proposal.tokens[at]))
+            at = int(proposal.parents[at])
+        trust = float(proposal.trust[node]) if node >= 0 else 1.0
+        return Stem(tuple(path[::-1]), trust, len(proposal), float(proposal.trust.sum()))
+
+
 class Session(Protocol):
     """A draft's memory of one request."""
 
@@ -70,6 +93,14 @@ class Session(Protocol):
     def close(self) -> None:
         """Forget the request."""
         ...
+
+
+@runtime_checkable
+class Costly(Session, Protocol):
+    """A session whose drafting runs passes of its own, `spent` milliseconds so far: by a price, not
+    by a clock."""
+
+    spent: float
 
 
 class Draft(Protocol):

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
+from tascel.engines.hf.condition import Conditioned, Conditioner
 from tascel.engines.hf.packed import Packed
 from tascel.engines.hf.rows import RowByRow, Rows
 from tascel.engines.hf.selfcheck import packs, self_check
@@ -45,6 +46,8 @@ class HfEngine:
         prefixes: whether prompts that begin alike are read once.
         vocabulary: the model's, if it is tailored.
         lossless: with `vocabulary`: the whole head has the last word.
+        conditioner: says what prompts are fed as. Prompts that begin alike are then read each on
+            its own: what is fed may depend on all of a prompt.
 
     Raises:
         ModelError: the model is an encoder-decoder, or cannot roll back and `allow_no_drafts` is
@@ -59,6 +62,7 @@ class HfEngine:
         prefixes: bool = True,
         vocabulary: Vocabulary | None = None,
         lossless: bool = True,
+        conditioner: Conditioner | None = None,
     ) -> None:
         self._model = model.eval()
         self._vocabulary = vocabulary
@@ -89,6 +93,10 @@ class HfEngine:
                 "Ask to run it without drafts, or use a model with plain attention layers",
             )
         self._rows = self._under(inner, lossless)
+        self._conditioned = conditioner is not None
+        if conditioner is not None:
+            inner.conditioned = Conditioned(model, conditioner)
+            self.prefixes = False
         if isinstance(self._rows, Tailored) and lossless and self.drafts:
             self.rough = self._rows.rough
 
@@ -104,7 +112,7 @@ class HfEngine:
 
     @prefixes.setter
     def prefixes(self, kept: bool) -> None:
-        self._rows.prefixes = kept and self.packed
+        self._rows.prefixes = kept and self.packed and not self._conditioned
 
     def fits(self, size: int) -> bool:
         """Whether the budget has room for a row of `size` tokens."""
@@ -123,6 +131,10 @@ class HfEngine:
     def keep(self, rows: Sequence[Row], paths: Sequence[Sequence[int]]) -> None:
         """Keep the leads and the proposals' nodes on `paths`; take the rest back."""
         self._rows.keep(rows, paths)
+
+    def drop(self, row: Row, count: int) -> None:
+        """Take the last `count` tokens back that were kept."""
+        self._rows.drop(row, count)
 
     def close(self, row: Row) -> None:
         """Free the row's cache."""

@@ -16,6 +16,7 @@ from transformers import DynamicCache, PreTrainedModel
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.hf import selfcheck
+from tascel.engines.hf.condition import Conditioned, Piece, Prompt
 from tascel.engines.hf.plan import tree_places, tree_view
 from tascel.engines.hf.traits import Traits
 from tascel.engines.hf.verdict import Run, plain
@@ -31,22 +32,25 @@ class Rows(selfcheck.Rows, Protocol):
     def prefixes(self, kept: bool) -> None: ...
 
     def fits(self, size: int) -> bool: ...  # noqa: D102
+    def drop(self, row: Row, count: int) -> None: ...  # noqa: D102
     def forget(self) -> None: ...  # noqa: D102
 
 
 @dataclass(slots=True, eq=False)
 class OwnRow:
-    """One request's cache. It holds `tokens` and behind them, until `keep`, `offered`."""
+    """One request's cache. It holds `tokens` and behind them, until `keep`, `offered`. `prompt`
+    says what its prompt is fed as, if not its ids."""
 
     size: int
     cache: DynamicCache
     tokens: list[int] = field(default_factory=list[int])
     offered: list[int] = field(default_factory=list[int])
+    prompt: Prompt | None = None
 
 
 class RowByRow:
     """The engine's rows where each has a cache of its own; together of `tokens` at most. `run` runs
-    the model."""
+    the model. Where `conditioned` is set, prompts are fed as it says."""
 
     def __init__(
         self, model: PreTrainedModel, traits: Traits, tokens: int, run: Run | None = None
@@ -56,6 +60,7 @@ class RowByRow:
         self._run = run or plain(model)
         self._free = tokens
         self.prefixes = False
+        self.conditioned: Conditioned | None = None
 
     def fits(self, size: int) -> bool:
         """Whether the budget has so much left."""
@@ -63,8 +68,9 @@ class RowByRow:
 
     def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
         """An empty row; nothing is shared."""
+        fed = Prompt(prompt, self.conditioned) if self.conditioned is not None else None
         self._free -= size
-        return OwnRow(size, self._new_cache()), 0
+        return OwnRow(size, self._new_cache(), prompt=fed), 0
 
     def check(
         self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
@@ -135,7 +141,12 @@ class RowByRow:
             inputs["position_ids"] = torch.tensor(places[None], device=self._model.device)
         ids = torch.tensor([lead + row.offered], device=self._model.device)
         with torch.inference_mode():
-            shown = self._run(input_ids=ids, **inputs)
+            if self.conditioned is None or row.prompt is None:
+                inputs["input_ids"] = ids
+            else:
+                piece = Piece(0, past, len(lead), row.prompt)
+                inputs["inputs_embeds"] = self.conditioned.inputs(ids[0], [piece])
+            shown = self._run(**inputs)
             return shown.select(slice(-width - 1, None)).verdict(0)
 
     def _additive(self, visible: NDArray[np.bool_]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,12 +19,6 @@ from tascel.engines.hf.rows import Rows
 from tascel.engines.hf.scores import Nodes, PartVerdict, Place, Whole, WholeVerdict
 from tascel.engines.hf.vocabulary import Vocabulary
 from tascel.types import Ids
-
-
-class Inner(Rows, Protocol):
-    """The engine's rows; under this head's passes their verdicts are `PartVerdict`s."""
-
-    def drop(self, row: Row, count: int) -> None: ...  # noqa: D102
 
 
 @dataclass(slots=True, eq=False)
@@ -47,9 +41,10 @@ class TailoredRow:
 
 
 class Tailored:
-    """The engine's rows, their verdicts by a reduced head and, if `lossless`, the whole one."""
+    """The rows of `inner`, whose own verdicts are `PartVerdict`s: scored by the reduced head and, if
+    `lossless`, by the whole one."""
 
-    def __init__(self, inner: Inner, vocabulary: Vocabulary, lossless: bool) -> None:
+    def __init__(self, inner: Rows, vocabulary: Vocabulary, lossless: bool) -> None:
         self._inner = inner
         self._vocabulary = vocabulary
         self._head = vocabulary.head
@@ -139,6 +134,11 @@ class Tailored:
         self._inner.keep(inner, kept)
         for row, count in surplus:
             self._inner.drop(row, count)
+
+    def drop(self, row: Row, count: int) -> None:
+        """Take the last `count` tokens back."""
+        assert isinstance(row, TailoredRow)
+        self._inner.drop(row.row, count)
 
     def close(self, row: Row) -> None:
         """Free the row; its prompt's ids may leave the head."""
