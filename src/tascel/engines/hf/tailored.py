@@ -41,7 +41,7 @@ class TailoredRow:
 
 
 class Tailored:
-    """The rows of `inner`, whose own verdicts are `PartVerdict`s: scored by the reduced head and, if
+    """The rows of `inner`, whose verdicts are `PartVerdict`s: scored by the reduced head and, if
     `lossless`, by the whole one."""
 
     def __init__(self, inner: Rows, vocabulary: Vocabulary, lossless: bool) -> None:
