@@ -64,7 +64,7 @@ class Chain:
         """Put a guess at the end, if it is worth its place in the verify pass."""
         depth = len(self._guesses)
         self._guesses.append((token, probability))
-        trust = self._last * self._confidence.trust(probability, depth)
+        trust = self._last * self._confidence.trust(depth, probability)
         if not self._pays(trust, 0.0):
             return False
         self.tokens.append(token)
@@ -90,7 +90,7 @@ class Chain:
             if begin + depth >= len(written):
                 return
             right = written[begin + depth] == token
-            self._confidence.learn(probability, depth, right)
+            self._confidence.learn(depth, probability, right)
             if not right:
                 return
 

@@ -41,9 +41,9 @@ class Confidence:
         self._base = self.counts * (MOST / np.maximum(self.counts[1], MOST))
         self._recent, self._seen = np.zeros_like(self.counts), np.zeros_like(self.counts)
 
-    def trust(self, probability: float, depth: int) -> float:
+    def trust(self, depth: int, probability: float) -> float:
         """The chance that a token is right which the draft gives this probability."""
-        right, tried = self._cell(probability, depth)
+        right, tried = self._cell(depth, probability)
         return float((right + PRIOR * probability) / (tried + PRIOR))
 
     def rate(self, depth: int) -> float:
@@ -52,9 +52,9 @@ class Confidence:
         right, tried = (self._base[:, at] + self._recent[:, at]).sum(axis=-1)
         return float((right + PRIOR * EXPECTED) / (tried + PRIOR))
 
-    def learn(self, probability: float, depth: int, right: bool) -> None:
+    def learn(self, depth: int, probability: float, right: bool) -> None:
         """Count a token behind a chain that was right."""
-        cell = _place(probability, depth)
+        cell = _place(depth, probability)
         hit = np.array([right, 1.0])
         self._recent[:, *cell] = FADE * self._recent[:, *cell] + hit
         self._seen[:, *cell] += hit
@@ -96,11 +96,11 @@ class Confidence:
             )
         return Confidence(counts)
 
-    def _cell(self, probability: float, depth: int) -> Counts:
-        cell = _place(probability, depth)
+    def _cell(self, depth: int, probability: float) -> Counts:
+        cell = _place(depth, probability)
         return self._base[:, *cell] + self._recent[:, *cell]
 
 
-def _place(probability: float, depth: int) -> tuple[int, int]:
+def _place(depth: int, probability: float) -> tuple[int, int]:
     known = 0.0 if math.isnan(probability) else probability
     return min(depth, DEPTHS - 1), int(np.searchsorted(EDGES, known, side="right"))

@@ -120,10 +120,10 @@ class NeuralDraft:
         self.forget()
 
     def forget(self) -> None:
-        """As it was built."""
+        """As it was built, but for what it has `spent`."""
         self.confidence.forget()
         self.engine.forget()
-        self.spent, self._declined = 0.0, 0
+        self._declined = 0
 
     def _step(self, rows: int) -> float:
         """Milliseconds of one token's pass of so many rows, one row's share."""
@@ -180,13 +180,14 @@ class NeuralSession:
     """One request: its `text` so far, and the row that has `read` some of it, and guesses behind.
 
     Attributes:
+        draft: what opened it.
         chain: what was proposed last; None if nothing was.
         spent: milliseconds of draft passes that this request took, by the draft's price.
     """
 
     def __init__(self, draft: NeuralDraft, text: list[int], size: int) -> None:
         engine = draft.engine
-        self._draft = draft
+        self.draft = draft
         self._size = min(size, engine.draft_limit, engine.cache_tokens)
         self._given_up = not text
         self.text: list[int] = []
@@ -202,7 +203,7 @@ class NeuralSession:
         """Draft at most `room` tokens deep, as much as pays at `price`; behind a `stem`, below its
         end."""
         stems = [stem] if stem is not None else None
-        return self._draft.propose_many([self], [room], price, pending, stems=stems)[0]
+        return self.draft.propose_many([self], [room], price, pending, stems=stems)[0]
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
@@ -222,12 +223,12 @@ class NeuralSession:
     def close(self) -> None:
         """Free the row."""
         if self.row is not None:
-            self._draft.engine.close(self.row)
+            self.draft.engine.close(self.row)
         self.row, self._given_up = None, True
 
     def room(self, stem: Stem) -> int:
         """How many tokens may be guessed behind a stem."""
-        top = self._draft.engine.vocab_size
+        top = self.draft.engine.vocab_size
         if self._given_up or not all(0 <= token < top for token in stem.tokens):
             return 0
         return self._size - len(self.text) - len(stem.tokens)
@@ -235,7 +236,7 @@ class NeuralSession:
     def ready(self) -> bool:
         """Whether it has a row, or one can be opened now."""
         if self.row is None and not self._given_up:
-            engine = self._draft.engine
+            engine = self.draft.engine
             if engine.fits(self._size):
                 self.row, shared = engine.open(np.array(self.text, np.int32), self._size)
                 self.read = self.text[:shared]
@@ -249,11 +250,11 @@ class NeuralSession:
         wanted = [*self.text, *stem.tokens]
         same = common(np.array(self.read, np.int32), np.array(wanted, np.int32))
         kept = min(same, len(wanted) - 1)
-        self._draft.engine.drop(self.row, len(self.read) - kept)
+        self.draft.engine.drop(self.row, len(self.read) - kept)
         del self.read[kept:]
         return wanted[kept:]
 
     def _extend(self, tokens: Sequence[int]) -> None:
-        top = self._draft.engine.vocab_size
+        top = self.draft.engine.vocab_size
         self._given_up = self._given_up or not all(0 <= token < top for token in tokens)
         self.text += tokens

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, cast
 
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
+from tascel.engines.hf.load import merge_adapter, named, quietly, short
 from tascel.errors import ModelError
 
 
@@ -69,6 +71,48 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     cut.tie_weights()
     cut.generation_config = copy.deepcopy(model.generation_config)
     return cut.to(model.device).eval()
+
+
+def with_changes(cut: PreTrainedModel, adapter: str | Path) -> PreTrainedModel:
+    """`cut` with the changes of a PEFT `adapter` in its layers.
+
+    The layers become copies, of whatever shared them; embedding, norm and head stay shared.
+
+    Raises:
+        ModelError: the adapter cannot be loaded, belongs to another model or changes more than
+            layers.
+    """
+    stack, folder = stack_of(cut), named(adapter)
+    strays = [name for name in _changed(folder) if f".{stack}." not in name]
+    if strays:
+        raise ModelError(
+            f"the adapter {folder} changes {strays[0]}, which other models share",
+            "Train one on the layers alone",
+        )
+    for weight in cut.get_submodule(stack).parameters():
+        weight.data = weight.data.clone()
+    with quietly():
+        merged = merge_adapter(cut, f"{type(cut).__name__} of so many layers", folder)
+    return merged.eval()
+
+
+def own_bytes(model: PreTrainedModel, other: PreTrainedModel) -> int:
+    """Bytes of the parameters of `model` that are not those of `other`."""
+    shared = {weight.data_ptr() for weight in other.parameters()}
+    return sum(w.nbytes for w in model.parameters() if w.data_ptr() not in shared)
+
+
+def _changed(adapter: str) -> list[str]:
+    """The names of an adapter's weights."""
+    from peft import load_peft_weights
+
+    try:
+        return [*cast(Any, load_peft_weights)(adapter, device="cpu")]
+    except Exception as error:  # peft and safetensors each raise their own
+        raise ModelError(
+            f"the adapter {adapter} cannot be loaded ({short(error)})",
+            "Give the folder of a PEFT adapter",
+        ) from error
 
 
 def _shorter(config: Any, layers: Sequence[int]) -> Any:

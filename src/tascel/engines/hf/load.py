@@ -151,7 +151,7 @@ def _read(
                 "Fetch or save it again",
             )
         if adapter is not None:
-            lm = _merge(lm, name, named(adapter))
+            lm = merge_adapter(lm, name, named(adapter))
     return lm
 
 
@@ -247,8 +247,12 @@ def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
         ) from error
 
 
-def _merge(model: Any, name: str, adapter: str) -> Any:
-    """`model` with the adapter's changes added to its weights."""
+def merge_adapter(model: Any, name: str, adapter: str) -> Any:
+    """`model`, called `name`, with the adapter's changes added to its weights.
+
+    Raises:
+        ModelError: the adapter cannot be loaded, or belongs to another model.
+    """
     try:
         from peft import PeftConfig, PeftModel
     except ImportError as error:
