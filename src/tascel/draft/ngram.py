@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal, get_args
@@ -101,7 +102,7 @@ class NgramDraft:
         self.tables: tuple[Any, ...] = (
             *sources.index, *sources.templates, *sources[2:], *self.mixer
         )  # fmt: skip
-        self._eos = np.array(sorted(eos_ids), np.int32)
+        self.eos_ids = np.array(sorted(eos_ids), np.int32)
         self.limits = lru_cache(maxsize=64)(self._limits)
 
     def open(self, request: Request) -> NgramSession:
@@ -187,7 +188,7 @@ class NgramDraft:
         config = self.config
         cost = price.curve(pending, config.most, rows)
         return Limits(
-            cost, flattest(cost), float(rows), config.priced, not config.trees, self._eos,
+            cost, flattest(cost), float(rows), config.priced, not config.trees, self.eos_ids,
             len(self.knowledge.frozen),
         )  # fmt: skip
 
@@ -219,11 +220,28 @@ class NgramSession:
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
-        draft, state, context = self._draft, self.state, self.state.context
+        self._move_on(tokens, self._draft.drift_rate)
+
+    @contextmanager
+    def behind(self, tokens: Sequence[int]) -> Generator[None]:
+        """As if `tokens` had been written, of which nothing is learned; afterwards as before."""
+        state, length = self.state, self.state.context.length
+        changed = (state.matches, state.desk, state.facts)
+        kept = [array.copy() for array in changed]
+        self._move_on(tokens, 0.0)
+        try:
+            yield
+        finally:
+            for array, before in zip(changed, kept, strict=True):
+                array[:] = before
+            state.context.length = length
+
+    def _move_on(self, tokens: Sequence[int], rate: float) -> None:
+        state, context = self.state, self.state.context
         context.reserve(len(tokens))
         _move_on(
-            *draft.tables, state.matches, context.tokens, context.lengths, state.desk, state.facts,
-            np.asarray(tokens, np.int32), draft.drift_rate, DRIFT_FADE,
+            *self._draft.tables, state.matches, context.tokens, context.lengths, state.desk,
+            state.facts, np.asarray(tokens, np.int32), rate, DRIFT_FADE,
         )  # fmt: skip
         context.length += len(tokens)
 
