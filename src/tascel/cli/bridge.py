@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, cast
 
 import typer
 
-from tascel.cli import options
-from tascel.cli.console import out
+from tascel.cli import options, training
+from tascel.cli.console import err, out, progress
+
+Large = Annotated[
+    str, typer.Option(help="The model that reads: Hugging Face id or folder, decoder or encoder.")
+]
+LargeAdapter = Annotated[Path | None, typer.Option(help="PEFT folder on top of LARGE.")]
+Small = Annotated[str, typer.Option(help="The model that writes: Hugging Face id or folder.")]
 
 app = typer.Typer(
     help="Let a large model read the prompt once and a small one write the answer.",
@@ -22,7 +28,7 @@ def cut(
         str, typer.Argument(metavar="MODEL", help="Hugging Face id, or a folder with the model.")
     ],
     layers: Annotated[int, typer.Option(min=1, help="How many to keep, evenly spaced.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="The result's folder.")],
+    output: training.Output,
     adapter: options.Adapter = None,
 ) -> None:
     """Write a smaller model of some of MODEL's layers, to be trained as the small one."""
@@ -35,3 +41,87 @@ def cut(
         "it answers badly until it is trained",
         soft_wrap=True,
     )
+
+
+@app.command()
+def train(
+    traces: options.Traces,
+    large: Large,
+    small: Small,
+    output: training.Output,
+    large_adapter: LargeAdapter = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(min=1, help="Read after so many layers of a decoder; default two thirds."),
+    ] = None,
+    fuse: Annotated[
+        str, typer.Option(help="add to the small model's embeddings, or replace them.")
+    ] = "add",
+    hidden: Annotated[
+        int | None,
+        typer.Option(min=1, help="Width of the projector's hidden layer; default twice SMALL's."),
+    ] = None,
+    bridge_rate: Annotated[
+        float, typer.Option(min=0.0, help="How many times faster than SMALL the projector learns.")
+    ] = 5.0,
+    dtype: options.Dtype = "auto",
+    new_tokens: options.NewTokensOrFile = "0",
+    init: training.Init = "directional",
+    row_rate: training.RowRate = 5.0,
+    method: Annotated[str, typer.Option(help="Of SMALL: full or lora.")] = "full",
+    epochs: training.Epochs = 1.0,
+    steps: training.Steps = None,
+    batch: training.Batch = 16,
+    lr: training.Rate = None,
+    rank: training.Rank = 8,
+    seed: training.Seed = 0,
+    limit: training.Limit = None,
+    valid: training.Valid = 256,
+    evaluate_every: training.EvaluateEvery = 100,
+    patience: training.Patience = 3,
+    resume: training.Resume = False,
+    skip_bad: options.SkipBad = False,
+) -> None:
+    """Train SMALL to answer TRACES with what LARGE reads in their prompts.
+
+    LARGE stays as it is, and reads every prompt once before the training. The result is a folder
+    of SMALL that knows its LARGE; --dtype is what LARGE reads in.
+    """
+    from tascel.adapt.bridge.config import BridgeConfig
+    from tascel.adapt.bridge.train import train_bridge
+    from tascel.adapt.train.config import FinetuneConfig
+    from tascel.traces.read import BadLines, read_traces
+
+    bad = BadLines()
+    stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
+    bridge = BridgeConfig(large, layer, large_adapter, fuse, hidden, bridge_rate, dtype)
+    config = FinetuneConfig(
+        new_tokens=0 if isinstance(new_tokens, Path) else new_tokens,
+        init=init,
+        row_rate=row_rate,
+        method=cast(Literal["lora", "full"], method),
+        rank=rank,
+        alpha=2 * rank,
+        learning_rate=training.highest(lr, method),
+        batch=batch,
+        epochs=epochs,
+        steps=steps,
+        limit=limit,
+        seed=seed,
+        valid=valid,
+        evaluate_every=evaluate_every,
+        patience=patience,
+    )
+    with progress() as report:
+        trained = train_bridge(
+            stream,
+            small,
+            output,
+            bridge,
+            config,
+            resume=resume,
+            mined=new_tokens if isinstance(new_tokens, Path) else None,
+            progress=report,
+            on_evaluation=lambda evaluation: err.print(str(evaluation)),
+        )
+    training.report(output, trained, config, bad)

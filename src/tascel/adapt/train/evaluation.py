@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from tascel.adapt.train.data import Example, collate
+from tascel.adapt.train.course import Course
+from tascel.adapt.train.data import Example
 from tascel.adapt.train.model import answer_loss
 from tascel.codec import Codec
 from tascel.decode.loop import Loop
@@ -32,6 +33,7 @@ class Judge:
     rows: Sequence[Example]
     codec: Codec
     batch: int
+    course: Course
 
     def __call__(self, tuned: Any, rank: int, processes: int) -> tuple[float, int, int, int]:
         """The share's nats and answer tokens, answers exactly right, and answers tried."""
@@ -48,7 +50,7 @@ class Judge:
         nats = 0.0
         with torch.inference_mode(), _autocast(tuned.device):
             for at in range(0, len(rows), self.batch):
-                batch = collate(rows[at : at + self.batch], self.codec.end_id)
+                batch = self.course.collate(rows[at : at + self.batch], self.codec.end_id)
                 moved = {name: value.to(tuned.device) for name, value in batch.items()}
                 nats += answer_loss(tuned, moved, "sum").item()
         return nats, sum(row["answer"] for row in rows)
@@ -61,12 +63,14 @@ class Judge:
 
         known: dict[str, str] = {}
         with ExitStack() as stack:
-            model: Any = tuned
-            if isinstance(tuned, PeftModel):
+            model = self.course.writer(tuned)
+            if isinstance(model, PeftModel):
                 # The adapter is float32. A model that learns as a whole is, too, and needs none.
-                model = cast(Any, tuned.get_base_model())
+                model = cast(Any, model.get_base_model())
                 stack.enter_context(_autocast(tuned.device))
-            loop = Loop(HfEngine(model, allow_no_drafts=True), None, Price.free())
+            conditioner = self.course.conditioner(tuned)
+            engine = HfEngine(model, allow_no_drafts=True, conditioner=conditioner)
+            loop = Loop(engine, None, Price.free())
             scheduler = Scheduler(loop, self.codec.stream, _ROWS)
             for at, row in enumerate(rows):
                 ids, count = np.array(row["input_ids"], np.int32), row["answer"]

@@ -12,6 +12,7 @@ from tascel.adapt.tokens.rows import INITS, add
 from tascel.adapt.train import checkpoints, saving
 from tascel.adapt.train import model as training
 from tascel.adapt.train.config import METHODS, Evaluation, FinetuneConfig, Progress, Trained
+from tascel.adapt.train.course import Course
 from tascel.adapt.train.data import Example, examples, split
 from tascel.adapt.train.evaluation import Judge
 from tascel.adapt.train.tokens import chosen, extended
@@ -34,6 +35,7 @@ def finetune(
     mined: Path | None = None,
     progress: Progress = lambda stage, done, total: None,
     on_evaluation: Callable[[Evaluation], None] = lambda evaluation: None,
+    course: Course | None = None,
 ) -> Trained:
     """Train on the traces of the split `train` or of none; write a model, or an adapter, to `out`.
 
@@ -46,6 +48,7 @@ def finetune(
         model: Hugging Face id or folder.
         mined: a file of `tascel mine --json` whose new tokens are added, instead of new ones.
         on_evaluation: hears of each evaluated checkpoint.
+        course: another way to train than a model as it is.
 
     Raises:
         ModelError: the model cannot be loaded or has no layers for LoRA, `out` holds the
@@ -58,8 +61,9 @@ def finetune(
 
     from tascel.adapt.train.trainer import AnswerTrainer
 
-    config = config or FinetuneConfig()
+    config, course = config or FinetuneConfig(), course or Course()
     _check(config)
+    course.check(config)
     saving.refuse_mixture(out, config.adapter_only)
     started = time.perf_counter()
     everyone = PartialState(cpu=not torch.accelerator.is_available())
@@ -73,21 +77,26 @@ def finetune(
         "tokenizer": read.codec.fingerprint,
         "examples": len(read.rows),
         "held_out": len(read.held_out),
+        **course.facts,
     }
     begun = checkpoints.begun(folder, settings, resume)
+    with everyone.main_process_first():
+        every = [*read.rows, *read.held_out]
+        course.prepare(every, read.codec, folder, everyone.is_main_process, progress)
     with training.quiet():
-        base = training.load_base(model, config)
+        base = course.load(model, config)
         added = add(base, read.new_tokens, config.init)
         set_seed(config.seed)
-        tuned = training.learning(base, config, [*read.new_tokens.runs])
+        tuned = course.learning(base, config, [*read.new_tokens.runs])
         parameters = sum(p.numel() for p in tuned.parameters() if p.requires_grad)
         everyone.wait_for_everyone()  # all have looked for checkpoints
         if everyone.is_main_process:
             checkpoints.prepare(folder, settings, parameters)
-        judge = Judge(read.held_out, read.codec, config.batch) if read.held_out else None
+        judge = Judge(read.held_out, read.codec, config.batch, course) if read.held_out else None
         trainer = AnswerTrainer(
-            tuned, read.rows, judge, folder, config, read.codec.end_id, progress, on_evaluation
-        )
+            tuned, read.rows, judge, folder, config, course, read.codec.end_id, progress,
+            on_evaluation,
+        )  # fmt: skip
         with training.bf16_flow(tuned):
             trainer.run(begun)
     losses = [e["loss"] for e in trainer.state.log_history if "loss" in e][-_LAST:]
@@ -104,7 +113,7 @@ def finetune(
         evaluations=trainer.evaluations,
     )
     if everyone.is_main_process:
-        saving.save(tuned, model, read.codec, out, config, trained)
+        saving.save(tuned, model, read.codec, out, config, trained, course)
         checkpoints.remove(folder)
     everyone.wait_for_everyone()
     return trained

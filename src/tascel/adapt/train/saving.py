@@ -15,13 +15,14 @@ from typing import Any
 from safetensors import SafetensorError
 
 from tascel.adapt.train.config import FinetuneConfig, Trained
+from tascel.adapt.train.course import Course
 from tascel.codec import Codec
 from tascel.engines.hf.load import load_model, quietly
 from tascel.errors import ModelError
 
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 #: Files of a former result that would be taken for this one's.
-_STALE = ("model*.safetensors", "model.safetensors.index.json")
+_STALE = ("model*.safetensors", "model.safetensors.index.json", "bridge.*")
 _FACTS = "training.json"
 _FRESH = ".writing"
 
@@ -46,29 +47,32 @@ def save(
     out: Path,
     config: FinetuneConfig,
     trained: Trained,
+    course: Course,
 ) -> None:
     """Write the result to `out`: whole files one by one, `training.json` last.
 
     A merged model is the base in its own dtype with the saved adapter on it, so both generate the
     same.
     """
-    name = public_name(model)
+    name, writer = public_name(model), course.writer(tuned)
 
     def fill(folder: Path) -> None:
         if config.method == "full":
-            _save_full(tuned, model, folder)
+            _save_full(writer, model, folder)
         elif config.adapter_only:
-            _save_adapter(tuned, name, folder)
+            _save_adapter(writer, name, folder)
         else:
             with tempfile.TemporaryDirectory(dir=folder) as adapter:
-                _save_adapter(tuned, name, Path(adapter))
+                _save_adapter(writer, name, Path(adapter))
                 merged = load_model(model, adapter, device="cpu")
             save_model(merged, folder)
         if trained.new_tokens or not config.adapter_only:
             codec.save(folder)
+        course.write(tuned, folder, out)
         facts = {
             "base_model": name,
             "settings": asdict(config),
+            **course.facts,
             **asdict(trained),
             "versions": {p: version(p) for p in ("tascel", "torch", "transformers", "peft")},
         }

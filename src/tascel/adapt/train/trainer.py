@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,14 +19,13 @@ from transformers.trainer_callback import PrinterCallback
 
 from tascel.adapt.train import checkpoints
 from tascel.adapt.train.config import Evaluation, FinetuneConfig, Progress
-from tascel.adapt.train.data import Example, SimilarLengths, collate
+from tascel.adapt.train.course import Course
+from tascel.adapt.train.data import Example, SimilarLengths
 from tascel.adapt.train.evaluation import Judge
 from tascel.adapt.train.model import answer_loss
 from tascel.errors import ModelError
 
 _WEIGHTS = "learned.safetensors"
-#: In the names of PEFT's parameters that are single rows of a matrix.
-_ROWS = "trainable_tokens_delta"
 
 
 class AnswerTrainer(Trainer):
@@ -36,6 +36,7 @@ class AnswerTrainer(Trainer):
         rows: the training examples.
         judge: what evaluates checkpoints; None keeps the last.
         folder: the checkpoints' folder.
+        course: how batches are fed, and who learns faster.
         pad_id: what fills batches up.
         progress: hears ("training", tokens read, tokens in all).
         on_evaluation: hears of each evaluated checkpoint.
@@ -48,11 +49,13 @@ class AnswerTrainer(Trainer):
         judge: Judge | None,
         folder: Path,
         config: FinetuneConfig,
+        course: Course,
         pad_id: int,
         progress: Progress,
         on_evaluation: Callable[[Evaluation], None],
     ) -> None:
         self._rows, self._judge, self._folder, self._config = rows, judge, folder, config
+        self._course = course
         self.progress, self._on_evaluation = progress, on_evaluation
         self.tokens = 0
         callbacks: list[TrainerCallback] = [_Report(self)]
@@ -63,7 +66,7 @@ class AnswerTrainer(Trainer):
             args=_arguments(config, folder, judge is not None),
             train_dataset=cast(Any, rows),
             eval_dataset=cast(Any, None if judge is None else judge.rows),
-            data_collator=partial(collate, pad_id=pad_id),
+            data_collator=partial(course.collate, pad_id=pad_id),
             callbacks=callbacks,
         )
         self.remove_callback(PrinterCallback)
@@ -95,15 +98,17 @@ class AnswerTrainer(Trainer):
         )
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
-        """As the Trainer's, but single rows of a matrix learn at a rate of their own."""
+        """As the Trainer's, but some parameters learn at a rate of their own."""
         if self.optimizer is None:
             kind, settings = self.get_optimizer_cls_and_kwargs(self.args)
-            learned = self._learned()
-            rows = [p for name, p in learned if _ROWS in name]
-            others = [p for name, p in learned if _ROWS not in name]
-            rate = self._config.learning_rate * self._config.row_rate
-            groups = [{"params": others}, {"params": rows, "lr": rate}]
-            self.optimizer = kind([group for group in groups if group["params"]], **settings)
+            by_rate: defaultdict[float, list[Any]] = defaultdict(list)
+            for name, parameter in self._learned():
+                by_rate[self._course.rate(name, self._config)].append(parameter)
+            groups = [
+                {"params": parameters, "lr": rate * self._config.learning_rate}
+                for rate, parameters in sorted(by_rate.items())
+            ]
+            self.optimizer = kind(groups, **settings)
         return self.optimizer
 
     def compute_loss(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
