@@ -235,14 +235,18 @@ def _own_outputs(
     missing = [i for i, key in enumerate(keys) if key not in known]
     progress("answering", len(keys) - len(missing), len(keys))
     if missing:
-        lm = load_model(model, adapter)
         from tascel.engines.hf.batch import answers
+        from tascel.engines.hf.bridge.folder import open_bridge, read_bridge
+
+        facts = read_bridge(model)
+        lm = load_model(model, adapter, bridged=facts is not None)
+        bridge = open_bridge(model, facts, lm, codec) if facts is not None else None
 
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as file:
             wanted = [prompts[i] for i in missing]
             stream = answers(
-                lm, wanted, codec.eos_ids, codec.end_id, config.max_tokens, config.batch
+                lm, wanted, codec.eos_ids, codec.end_id, config.max_tokens, config.batch, bridge
             )
             for done, (i, ids) in enumerate(stream, start=len(keys) - len(missing) + 1):
                 known[keys[missing[i]]] = ids

@@ -31,6 +31,8 @@ from tascel.types import Chunk, Completion, Grammar, Message, Processor, Request
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from tascel.engines.hf.condition import Conditioner
+    from tascel.engines.hf.shelf import ShelvedDraft
     from tascel.engines.hf.vocabulary import Vocabulary
     from tascel.selection import Selection
 
@@ -73,6 +75,7 @@ class Runner:
         head: "full", "lossless" or "fast".
         habit: how far the engine runs ahead under a lossless head where nothing is drafted; shared
             as the breaker is.
+        conditioner: says what prompts are fed as, where the model is bridged to a larger one.
     """
 
     model: PreTrainedModel
@@ -85,6 +88,7 @@ class Runner:
     bundle: Bundle | None = None
     head: str = "full"
     habit: Habit = field(default_factory=Habit)
+    conditioner: Conditioner | None = None
 
     def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).
@@ -200,6 +204,7 @@ def load(
     drafts: bool = True,
     head: str = "auto",
     cache_tokens: int | None = None,
+    large: str | Path | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Runner:
     """Open a bundle and the model it was built for, warmed up.
@@ -216,26 +221,34 @@ def load(
             prompt's guess and the whole head, off the device, has the last word; with "fast" no
             other id is ever written. "auto": lossless if the bundle has a selection, else full.
         cache_tokens: what all requests together may hold of the KV cache, prompts and answers.
+        large: where the large model of a bridged one is, if not where its folder says.
         profile: hears how far measuring the verify cost is, if that has to be done now.
 
     Raises:
         ModelError: the model or adapter cannot be loaded, or cannot check drafts; its vocabulary
-            cannot be tailored.
+            cannot be tailored; the large model that it is bridged to is missing, or one of the
+            two has changed.
         BundleError: the bundle is damaged or belongs to another tokenizer.
         RequestError: there is no such head, or the bundle has no selection for it.
     """
+    from tascel.engines.hf.bridge.folder import open_bridge, read_bridge
     from tascel.engines.hf.load import fingerprint, load_model, load_tailored, tokenizer_of
 
     codec = Codec.from_pretrained(tokenizer_of(model, adapter))
     opened = Bundle.open(bundle, codec) if bundle is not None else None
     head, selection = _head(head, opened)
     vocabulary = None
+    facts = read_bridge(model)
+    if facts is None and large is not None:
+        raise RequestError(f"{model} is bridged to no large model", "Leave --large out")
     if selection is None:
-        lm = load_model(model, adapter, dtype, device)
+        lm = load_model(model, adapter, dtype, device, bridged=facts is not None)
     else:
         lm, vocabulary = load_tailored(
-            model, selection.ids, head == "lossless", adapter, dtype, device
-        )
+            model, selection.ids, head == "lossless", adapter, dtype, device,
+            bridged=facts is not None,
+        )  # fmt: skip
+    bridge = open_bridge(model, facts, lm, codec, large) if facts is not None else None
     weights = fingerprint(model, adapter)
     if opened and opened.manifest.weights not in (None, weights):
         warnings.warn(
@@ -247,6 +260,7 @@ def load(
     return attach(
         lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts,
         cache_tokens=cache_tokens, profile=profile, vocabulary=vocabulary, head=head,
+        conditioner=bridge,
     )  # fmt: skip
 
 
@@ -279,17 +293,19 @@ def attach(
     profile: Callable[[int, int], None] = lambda done, total: None,
     vocabulary: Vocabulary | None = None,
     head: str = "full",
+    conditioner: Conditioner | None = None,
 ) -> Runner:
     """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
 
     `name` and `weights`, a digest, say what the price of a pass is kept for. `vocabulary` is the
-    model's if `head` is not "full".
+    model's if `head` is not "full". `conditioner` says what prompts are fed as.
     """
     from tascel.engines.hf.engine import HfEngine
 
     engine = HfEngine(
         model, allow_no_drafts=not drafts, cache_tokens=cache_tokens,
         vocabulary=vocabulary, lossless=head == "lossless",
+        conditioner=conditioner,
     )  # fmt: skip
     how = "packed" if engine.packed else "row by row"
     if vocabulary is not None:
@@ -300,12 +316,43 @@ def attach(
     if bundle and drafts:
         price = price_of(engine, setting, progress=profile)
         config = config or DraftConfig()
-        draft = bundle.draft(replace(config, trees=config.trees and engine.trees))
-    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head)
+        config = replace(config, trees=config.trees and engine.trees)
+        full = model if vocabulary is None else None
+        draft = bundle.draft(config, _neural(bundle, full, weights, engine, price, config))
+    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head,
+                    conditioner=conditioner)  # fmt: skip
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()
     return runner
+
+
+def _neural(
+    bundle: Bundle,
+    model: PreTrainedModel | None,
+    weights: str,
+    engine: Engine,
+    price: Price,
+    config: DraftConfig,
+) -> Callable[[int], ShelvedDraft] | None:
+    """What makes the bundle's neural drafts; None if it has none, or none for this `model`, which
+    is None where its head is tailored."""
+    neural = bundle.neural
+    if neural is None or not neural.drafts or not config.neural_bytes:
+        return None
+    if neural.target != weights or model is None:
+        what = "other weights than these" if model is not None else "a full head, not a tailored one"
+        warnings.warn(
+            f"{bundle.path} has neural drafts for {what}: n-grams draft alone", stacklevel=4
+        )
+        return None
+    from tascel.engines.hf.shelf import Shelf
+
+    shelf = Shelf(
+        model, neural, bundle.path, price, engine.vocab_size, config.neural_bytes,
+        engine.cache_tokens,
+    )  # fmt: skip
+    return shelf.draft
 
 
 def _setting(model: PreTrainedModel, how: str, name: str, weights: str) -> Setting:

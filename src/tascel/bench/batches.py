@@ -119,7 +119,8 @@ def _stock(runner: Runner, requests: Sequence[Request], rows: int) -> Run:
     prompts = [request.prompt for request in requests]
     most = max(request.max_tokens for request in requests)
     got: Iterator[tuple[int, Any]] = answers(
-        runner.model, prompts, runner.engine.eos_ids, runner.codec.end_id, most, rows
-    )
+        runner.model, prompts, runner.engine.eos_ids, runner.codec.end_id, most, rows,
+        runner.conditioner,
+    )  # fmt: skip
     tokens = {at: tuple(ids.tolist()) for at, ids in got}
     return Run(perf_counter() - started, tuple(tokens[at] for at in range(len(requests))))

@@ -116,16 +116,18 @@ class _FirstToken:
 
 def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
     """transformers' own greedy `generate`."""
-    import torch
+    from tascel.engines.hf.batch import asked, greedy
 
-    from tascel.engines.hf.batch import greedy
+    if options and runner.conditioner is not None:
+        raise RequestError(
+            "prompt-lookup needs a prompt's ids", "Leave it out: this model is bridged"
+        )
 
     model: Any = runner.model
 
     def answer(request: Request) -> Answer:
         if not request.plain_greedy:
             raise RequestError("stock generate is compared greedily", "Leave out sampling settings")
-        ids = torch.tensor(request.prompt[None], dtype=torch.long, device=model.device)
         passes: list[None] = []
 
         def count(*_: object) -> None:
@@ -141,13 +143,15 @@ def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
         }
         started = perf_counter()
         try:
+            prompts, end_id = [request.prompt], runner.codec.end_id
+            inputs, before = asked(model, prompts, end_id, runner.conditioner)
             with greedy(model, **settings, **options):
-                output = model.generate(ids, attention_mask=torch.ones_like(ids), streamer=streamer)
+                output = model.generate(**inputs, streamer=streamer)
         finally:
             hook.remove()
         seconds = perf_counter() - started
         prefill = streamer.seconds[1] - started
-        tokens = tuple(output[0, ids.shape[1] :].tolist())
+        tokens = tuple(output[0, before:].tolist())
         drafted = {"context": len(tokens) - len(passes)} if options else {}
         return Answer(tokens, prefill, seconds - prefill, len(passes), drafted)
 

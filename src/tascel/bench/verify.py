@@ -101,7 +101,7 @@ def difference(
     gap = float("inf")  # one answer goes on where the other has ended: no tie can do that
     if at < shorter:
         prompt = np.concatenate([request.prompt, np.asarray(ours[:at], np.int32)])
-        row, shared = runner.engine.open(prompt, len(prompt))
+        row, shared = runner.engine.open(request.prompt, len(prompt))
         (verdict,) = runner.engine.check([row], [prompt[shared:]], [Proposal.nothing()])
         picker = Picker(request)
         ids, scores = picker.scores(verdict.logits(-1), ours[:at])

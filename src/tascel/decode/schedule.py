@@ -124,6 +124,8 @@ class Scheduler:
     def _being_read(self, request: Request) -> bool:
         """Whether a running row has yet to read much that this prompt begins with, too: then it is
         shared."""
+        if not self._loop.engine.prefixes:
+            return False
         worth = WORTH_WAITING * len(request.prompt)
         return any(
             common(answer.request.prompt, request.prompt) - answer.read_tokens >= worth

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import GenerationConfig, PreTrainedModel
 
+from tascel.engines.hf.condition import Conditioned, Conditioner
 from tascel.engines.hf.traits import read_traits
 from tascel.types import Ids
 
@@ -24,11 +25,13 @@ def answers(
     pad_id: int,
     max_tokens: int,
     batch: int,
+    conditioner: Conditioner | None = None,
 ) -> Iterator[tuple[int, Ids]]:
     """Greedy answers, `batch` prompts at a time: yields (index of the prompt, ids i32[m]).
 
     The ids include the one that ended the answer. A prompt that is empty or leaves no room in the
-    context has an empty answer. Within a window the order is by length, not as given.
+    context has an empty answer. Within a window the order is by length, not as given. Prompts are
+    fed as `conditioner` says, if there is one.
     """
     limit = read_traits(model).context_limit
     for start in range(0, len(prompts), WINDOW * batch):
@@ -43,7 +46,8 @@ def answers(
         for group in groups:
             room = min(max_tokens, limit - len(prompts[group[-1]]))
             chosen = [prompts[i] for i in group]
-            yield from zip(group, _generate(model, chosen, eos_ids, pad_id, room), strict=True)
+            written = _generate(model, chosen, eos_ids, pad_id, room, conditioner)
+            yield from zip(group, written, strict=True)
 
 
 @contextmanager
@@ -61,18 +65,40 @@ def greedy(model: Any, **settings: Any) -> Generator[None]:
         model.generation_config = own
 
 
-def _generate(
-    model: Any, prompts: Sequence[Ids], eos_ids: Collection[int], pad_id: int, room: int
-) -> list[Ids]:
-    """One batch, padded on the left; answers are cut behind their end id."""
+def asked(
+    model: Any, prompts: Sequence[Ids], pad_id: int, conditioner: Conditioner | None = None
+) -> tuple[dict[str, torch.Tensor], int]:
+    """How stock `generate` is asked: its inputs, padded on the left, and how many tokens of what it
+    returns are theirs."""
     longest = max(map(len, prompts))
     ids = torch.full((len(prompts), longest), pad_id)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
         ids[row, longest - len(prompt) :] = torch.as_tensor(prompt)
         mask[row, longest - len(prompt) :] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    if conditioner is None:
+        return {"inputs": ids, "attention_mask": mask}, longest
+    conditioned = Conditioned(model, conditioner)
+    with torch.inference_mode():
+        fed = model.get_input_embeddings()(ids).clone()
+        for row, prompt in enumerate(prompts):
+            fed[row, longest - len(prompt) :] = conditioned.fed(prompt)
+    return {"inputs_embeds": fed, "attention_mask": mask}, 0
+
+
+def _generate(
+    model: Any,
+    prompts: Sequence[Ids],
+    eos_ids: Collection[int],
+    pad_id: int,
+    room: int,
+    conditioner: Conditioner | None,
+) -> list[Ids]:
+    """One batch; answers are cut behind their end id."""
+    inputs, before = asked(model, prompts, pad_id, conditioner)
     with greedy(model, max_new_tokens=room, eos_token_id=sorted(eos_ids), pad_token_id=pad_id):
-        out = model.generate(ids.to(model.device), attention_mask=mask.to(model.device))
-    written: list[list[int]] = out[:, longest:].tolist()
+        out = model.generate(**inputs)
+    written: list[list[int]] = out[:, before:].tolist()
     ends = [next((n + 1 for n, i in enumerate(a) if i in eos_ids), len(a)) for a in written]
     return [np.array(a[:end], np.int32) for a, end in zip(written, ends, strict=True)]

@@ -20,14 +20,31 @@ class Conditioner(Protocol):
         ...
 
 
+class Prompt:
+    """A row's prompt i32[n]; what it is fed as is asked for in the row's first pass and kept, since
+    a row may have to be read again."""
+
+    def __init__(self, ids: Ids, conditioned: Conditioned) -> None:
+        self._ids = ids
+        self._conditioned = conditioned
+        self._fed: torch.Tensor | None = None
+
+    @property
+    def fed(self) -> torch.Tensor:
+        """`[n, w]`."""
+        if self._fed is None:
+            self._fed = self._conditioned.fed(self._ids)
+        return self._fed
+
+
 class Piece(NamedTuple):
-    """Tokens of a pass from `at` on that stand at the positions from `past` on in a text whose
-    prompt is fed `prompt` `[n, w]`."""
+    """Of a pass the `count` tokens from `at` on: they stand at the positions from `past` on in a
+    text that begins with `prompt`."""
 
     at: int
     past: int
     count: int
-    prompt: torch.Tensor
+    prompt: Prompt
 
 
 class Conditioned:
@@ -37,7 +54,7 @@ class Conditioned:
         self._model: Any = model
         self._conditioner = conditioner
 
-    def prompt(self, prompt: Ids) -> torch.Tensor:
+    def fed(self, prompt: Ids) -> torch.Tensor:
         """What a prompt i32[n] is fed as: `[n, w]`."""
         ids = torch.as_tensor(prompt.astype("int64"), device=self._model.device)
         with torch.inference_mode():
@@ -48,7 +65,7 @@ class Conditioned:
         """What the tokens i64[N] of a pass are fed as: `[1, N, w]`."""
         embedded = self._embed(ids)
         for at, past, count, prompt in pieces:
-            own = prompt[past : past + count]
+            own = prompt.fed[past : past + count]
             embedded[at : at + len(own)] = own
         return embedded[None]
 

@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.hf.attention import PackedCache, configs_of, packed
+from tascel.engines.hf.condition import Conditioned, Piece, Prompt
 from tascel.engines.hf.plan import Feed, make_plan
 from tascel.engines.hf.prefixes import Prefixes, Text
 from tascel.engines.hf.slab import Block, Slab
@@ -23,11 +24,13 @@ from tascel.types import Ids
 
 @dataclass(slots=True, eq=False)
 class PackedRow:
-    """One request's place in the slab: it holds `tokens` and, until `keep`, `offered`."""
+    """One request's place in the slab: it holds `tokens` and, until `keep`, `offered`. `prompt`
+    says what its prompt is fed as, if not its ids."""
 
     block: Block
     tokens: list[int] = field(default_factory=list[int])
     offered: list[int] = field(default_factory=list[int])
+    prompt: Prompt | None = None
 
 
 class Packed:
@@ -35,6 +38,7 @@ class Packed:
 
     Rows lie in a slab of `tokens`; none may be fed beyond the size it was opened with. With
     `prefixes`, at most a quarter of that keeps what closed rows have read. `run` runs the model.
+    Where `conditioned` is set, prompts are fed as it says, and nothing may be shared.
     """
 
     def __init__(
@@ -53,6 +57,7 @@ class Packed:
         self._rows: set[PackedRow] = set()
         self._prefixes = Prefixes(self._slab, tokens // 4)
         self.prefixes = prefixes
+        self.conditioned: Conditioned | None = None
 
     def fits(self, size: int) -> bool:
         """Whether a block is free, or kept only for a closed row's text."""
@@ -64,8 +69,9 @@ class Packed:
         if not self._slab.room(size):
             self._prefixes.give_up(size)  # what was found goes last
             found = self._beginning(prompt)
+        fed = Prompt(prompt, self.conditioned) if self.conditioned is not None else None
         with torch.inference_mode():
-            row = PackedRow(self._slab.take(size))
+            row = PackedRow(self._slab.take(size), prompt=fed)
             if found is not None:
                 source, count = found
                 self._slab.copy(source, row.block, count)
@@ -88,7 +94,8 @@ class Packed:
             for beyond in (False, True):
                 chosen = [i for i, feed in enumerate(feeds) if self._beyond(feed) == beyond]
                 if chosen:
-                    found = self._pass([feeds[i] for i in chosen])
+                    prompts = [read[i].prompt for i in chosen]
+                    found = self._pass([feeds[i] for i in chosen], prompts)
                     verdicts.update(zip(chosen, found, strict=True))
         for row, feed in zip(read, feeds, strict=True):
             row.tokens = row.tokens[: feed.past] + list(feed.lead)
@@ -153,7 +160,7 @@ class Packed:
         assert past + len(lead) + len(proposal) <= row.block.length
         return Feed(row.block, past, lead, proposal)
 
-    def _pass(self, feeds: list[Feed]) -> list[Verdict]:
+    def _pass(self, feeds: list[Feed], prompts: Sequence[Prompt | None]) -> list[Verdict]:
         plan = make_plan(feeds, self._model.device)
         inputs: dict[str, Any] = {
             self._traits.cache_name: PackedCache(self._slab, plan.where),
@@ -161,8 +168,17 @@ class Packed:
         }
         if self._traits.last_logits:
             inputs["logits_to_keep"] = plan.wanted
+        if self.conditioned is None:
+            inputs["input_ids"] = plan.ids[None]
+        else:
+            pieces = [
+                Piece(start, feed.past, len(feed.lead), prompt)
+                for start, feed, prompt in zip(plan.starts, feeds, prompts, strict=True)
+                if prompt is not None
+            ]
+            inputs["inputs_embeds"] = self.conditioned.inputs(plan.ids, pieces)
         with packed(self._configs, plan):
-            shown = self._run(input_ids=plan.ids[None], position_ids=plan.positions[None], **inputs)
+            shown = self._run(position_ids=plan.positions[None], **inputs)
         if not self._traits.last_logits:
             shown = shown.select(plan.wanted)
         return [shown.verdict(root) for root in plan.roots]

@@ -128,8 +128,8 @@ class Plan:
     """A pass over packed rows: i64[N] each, on the device.
 
     `wanted` are the tokens whose logits are asked for: of each feed the last of its lead and its
-    proposal, in the order of `parts`; `roots` says where among them a feed's begin, by its place in
-    the batch.
+    proposal, in the order of `parts`; `roots` says where among them a feed's begin, and `starts`
+    where among all tokens, both by its place in the batch.
     """
 
     ids: torch.Tensor
@@ -138,6 +138,7 @@ class Plan:
     wanted: torch.Tensor
     parts: list[Part]
     roots: list[int]
+    starts: list[int]
 
 
 def make_plan(feeds: Sequence[Feed], device: torch.device) -> Plan:
@@ -147,14 +148,14 @@ def make_plan(feeds: Sequence[Feed], device: torch.device) -> Plan:
     positions: list[NDArray[np.int64]] = []
     where: list[NDArray[np.int64]] = []
     wanted: list[NDArray[np.int64]] = []
-    roots: dict[int, int] = {}
+    places: dict[int, tuple[int, int]] = {}
     asked = 0
     for together in group(feeds, SPARE.get(device.type, _SPARE_ELSEWHERE)):
         parts.append(Part(together, len(ids)))
         for feed in together:
             root = len(ids) + len(feed.lead) - 1
             wanted.append(np.arange(root, root + 1 + len(feed.proposal)))
-            roots[id(feed)] = asked
+            places[id(feed)] = asked, len(ids)
             asked += 1 + len(feed.proposal)
             ids += feed.lead
             ids += feed.proposal.tokens.tolist()
@@ -173,8 +174,8 @@ def make_plan(feeds: Sequence[Feed], device: torch.device) -> Plan:
     )
     for part, pad, unpad in zip(padded, pads[::2], pads[1::2], strict=True):
         part.pad, part.unpad = pad, unpad
-    ordered = [roots[id(feed)] for feed in feeds]
-    return Plan(ids_, positions_, where_, wanted_, parts, ordered)
+    roots, starts = zip(*(places[id(feed)] for feed in feeds), strict=True)
+    return Plan(ids_, positions_, where_, wanted_, parts, [*roots], [*starts])
 
 
 def group(feeds: Sequence[Feed], spare: int) -> list[list[Feed]]:
