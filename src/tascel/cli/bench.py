@@ -53,6 +53,7 @@ def bench(
     device: options.Device = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
+    large: options.Large = None,
     answers: Annotated[
         Path | None,
         typer.Option(help="JSONL file to write our answers to, as `tascel generate -o` does."),
@@ -74,7 +75,7 @@ def bench(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-            head="fast" if fast else head,
+            head="fast" if fast else head, large=large,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
         others = [name.strip() for name in against.split(",")]

@@ -66,6 +66,7 @@ def generate(
     device: options.Device = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
+    large: options.Large = None,
     cache_tokens: options.CacheTokens = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
@@ -86,7 +87,7 @@ def generate(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-            head="fast" if fast else head,
+            head="fast" if fast else head, large=large,
             drafts=not no_drafts, cache_tokens=cache_tokens,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip

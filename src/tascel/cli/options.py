@@ -51,6 +51,10 @@ Model = Annotated[
 Adapter = Annotated[
     Path | None, typer.Option("--adapter", "-a", help="PEFT folder on top of the model.")
 ]
+Large = Annotated[
+    Path | None,
+    typer.Option(help="Where the large model of a bridged one is, if not where its folder says."),
+]
 Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")]
 Device = Annotated[
     str | None, typer.Option(help="As torch names it; default: a GPU if there is one.")

@@ -57,6 +57,7 @@ def serve(
     device: options.Device = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
+    large: options.Large = None,
 ) -> None:
     """Serve a model with an OpenAI-compatible API until SIGTERM or Ctrl-C."""
     from tascel.errors import ModelError
@@ -90,7 +91,7 @@ def serve(
         with progress() as show:
             runner = load(
                 bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-                head="fast" if fast else head,
+                head="fast" if fast else head, large=large,
                 drafts=not no_drafts, cache_tokens=cache_tokens,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip

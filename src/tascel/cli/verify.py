@@ -22,6 +22,7 @@ def verify(
     device: options.Device = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
+    large: options.Large = None,
     temperature: Annotated[float, typer.Option(min=0.0, help="0 is greedy.")] = 0.0,
     seed: Annotated[int, typer.Option(min=0, help="For temperatures above 0.")] = 0,
     json: options.Json = None,
@@ -46,7 +47,7 @@ def verify(
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-            head="fast" if fast else head,
+            head="fast" if fast else head, large=large,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
         tell_head(runner)

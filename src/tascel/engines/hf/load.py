@@ -50,7 +50,7 @@ def load_model(
             of another base, an extra that is not installed, or a bridge that the caller knows
             nothing of.
     """
-    _refuse_bridge(model, adapter, bridged)
+    refuse_bridge(model, adapter, bridged)
     return moved(_read(model, adapter, dtype, quantization), named(model), device)
 
 
@@ -72,7 +72,7 @@ def load_tailored(
     Raises:
         ModelError: as `load_model`; the vocabulary cannot be tailored.
     """
-    _refuse_bridge(model, adapter, bridged)
+    refuse_bridge(model, adapter, bridged)
     own = adapter is None and dtype in DTYPES
     lm = _read(model, adapter, "auto" if own else dtype)
     if own and not _casts(lm, dtype):
@@ -94,8 +94,14 @@ def load_tailored(
     return lm, vocabulary
 
 
-def _refuse_bridge(model: str | Path, adapter: str | Path | None, bridged: bool) -> None:
-    """See that nobody takes a bridged folder's writer for a model that answers alone."""
+def refuse_bridge(
+    model: str | Path, adapter: str | Path | None = None, bridged: bool = False
+) -> None:
+    """See that nobody takes a bridged folder's writer for a model that answers alone.
+
+    Raises:
+        ModelError: it is one, and the caller knows nothing of bridges, or has an adapter for it.
+    """
     if (Path(model).expanduser() / BRIDGE[0]).is_file() and not (bridged and adapter is None):
         raise ModelError(
             f"{model} only answers behind its large model"

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tascel.engines.hf.load import refuse_bridge
 from tascel.engines.profile import CONTEXT, Setting, keep_price
 from tascel.errors import ModelError, RequestError
 
@@ -49,8 +50,9 @@ def measure(model: str, flags: Sequence[str]) -> Setting:
     """Measure what a pass of `model` costs in a vLLM with `flags` (minutes), and keep it.
 
     Raises:
-        ModelError: there is no vLLM, or it failed.
+        ModelError: there is no vLLM, or it failed; the model is bridged to a larger one.
     """
+    refuse_bridge(model)
     check_flags(flags)
     with TemporaryDirectory() as folder:
         told, log = Path(folder) / "price.json", Path(folder) / "log"
@@ -85,7 +87,12 @@ def _entry(model: str) -> list[str]:
 
 
 def serving(bundle: Path, model: str, flags: Sequence[str]) -> list[str]:
-    """The command that serves `model` with the bundle's drafts."""
+    """The command that serves `model` with the bundle's drafts.
+
+    Raises:
+        ModelError: the model is bridged to a larger one.
+    """
+    refuse_bridge(model)
     speculation = {
         "method": "custom_class",
         "model": "tascel.plugins.vllm.Proposer",
