@@ -157,8 +157,8 @@ class Bundle:
                 lane(task.name, (draft(task.learned), pooled), task.tallies) for task in self.tasks
             ]
             made = RoutedDraft(pooled, lanes, self.classifier)
-        elif looks and neural is not None and self.neural is not None and not self.tasks:
-            made = RoutedDraft(pooled, [lane(None, (pooled,), (Tally.empty(),))], None)
+        elif looks and neural is not None and self.neural is not None and self.neural.of(None):
+            made = RoutedDraft(pooled, [lane(None, (pooled,), ())], None)
         made.warm()
         return made
 
@@ -221,7 +221,12 @@ def put_selection(path: str | Path, selection: Selection, codec: Codec) -> Manif
     Raises:
         BundleError: no bundle, a damaged one, or one of another tokenizer; or it cannot be written.
     """
-    return _put(path, codec, lambda name: name in (IDS, FACTS), lambda at: write_selection(at, selection))
+    return _put(
+        path,
+        codec,
+        lambda name: name in (IDS, FACTS),
+        lambda folder: write_selection(folder, selection),
+    )
 
 
 def put_neural(

@@ -12,16 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 
+from tascel.draft.confidence import Confidence
 from tascel.draft.price import Points, Price
 from tascel.errors import BundleError
 from tascel.route.policy import WIDEST, Tally
-
-if TYPE_CHECKING:
-    from tascel.draft.confidence import Confidence
 
 FOLDER = "neural"
 FACTS = f"{FOLDER}/neural.json"
@@ -167,8 +165,6 @@ def read_neural(bundle: Path, tasks: Sequence[str]) -> Neural:
 
 
 def _draft(facts: Any) -> CutDraft:
-    from tascel.draft.confidence import Confidence
-
     points = {
         int(rows): {int(tokens): _number(ms) for tokens, ms in by_tokens.items()}
         for rows, by_tokens in facts["points"].items()

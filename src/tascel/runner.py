@@ -341,9 +341,9 @@ def _neural(
     if neural is None or not neural.drafts or not config.neural_bytes:
         return None
     if neural.target != weights or model is None:
-        what = "other weights than these" if model is not None else "a full head, not a tailored one"
+        whose = "other weights than these" if model is not None else "a head that is not tailored"
         warnings.warn(
-            f"{bundle.path} has neural drafts for {what}: n-grams draft alone", stacklevel=4
+            f"{bundle.path} has neural drafts for {whose}: n-grams draft alone", stacklevel=4
         )
         return None
     from tascel.engines.hf.shelf import Shelf

@@ -13,7 +13,7 @@ from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
-    "tasks", "assets", "mine", "finetune", "tailor", "export", "doctor", "bridge",
+    "tasks", "assets", "mine", "finetune", "tailor", "distill", "export", "doctor", "bridge",
 ]  # fmt: skip
 
 

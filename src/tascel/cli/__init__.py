@@ -17,6 +17,7 @@ from tascel.cli import (
     build,
     check,
     demo,
+    distill,
     doctor,
     export,
     finetune,
@@ -73,6 +74,7 @@ for verb in (
     mine,
     finetune,
     tailor,
+    distill,
     export,
     doctor,
 ):
