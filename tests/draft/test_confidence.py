@@ -112,9 +112,10 @@ def test_a_draft_that_was_never_right_is_not_asked():
 
 
 def test_behind_an_unlikely_stem_less_is_worth_a_guess():
-    sure = grown(0.9, 1.0, tokens=(1,), trust=0.95, width=1, expected=0.95)
-    unsure = grown(0.9, 1.0, tokens=(1,), trust=0.05, width=1, expected=0.05)
-    assert unsure == 0 < sure
+    sure = grown(0.9, 1.0, tokens=(1,), trust=0.95, width=1, expected=0.95, open=0.95)
+    unsure = grown(0.9, 1.0, tokens=(1,), trust=0.05, width=1, expected=0.05, open=0.05)
+    covered = grown(0.9, 1.0, tokens=(1,), trust=0.95, width=2, expected=1.9, open=0.0)
+    assert unsure == covered == 0 < sure
 
 
 def test_a_chain_learns_as_far_as_the_answer_tells():
@@ -145,4 +146,6 @@ def test_a_stem_is_a_path_of_a_tree():
     assert (stem.tokens, stem.width) == ((3, 4), 3)
     assert stem.trust == pytest.approx(0.6)
     assert stem.expected == pytest.approx(1.7)
-    assert Stem.of(tree, -1) == Stem((), 1.0, 3, stem.expected)
+    assert stem.open == pytest.approx(0.6)
+    assert Stem.of(tree, 0).open == pytest.approx(0.1)
+    assert Stem.of(tree, -1) == Stem((), 1.0, 3, stem.expected, pytest.approx(0.1))

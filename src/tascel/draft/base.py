@@ -56,12 +56,14 @@ class Proposal:
 class Stem:
     """What a draft goes on behind: `tokens` that another has drafted below the last known one,
     right with probability `trust`, in a tree of `width` nodes of which `expected` will likely be
-    accepted. The default is the last known token itself."""
+    accepted; `open` is the probability that they are right and nothing in the tree goes on with
+    them. The default is the last known token itself."""
 
     tokens: tuple[int, ...] = ()
     trust: float = 1.0
     width: int = 0
     expected: float = 0.0
+    open: float = 1.0
 
     @staticmethod
     def of(proposal: Proposal, node: int) -> Stem:
@@ -72,7 +74,9 @@ class Stem:
             path.append(int(proposal.tokens[at]))
             at = int(proposal.parents[at])
         trust = float(proposal.trust[node]) if node >= 0 else 1.0
-        return Stem(tuple(path[::-1]), trust, len(proposal), float(proposal.trust.sum()))
+        further = float(proposal.trust[proposal.parents == node].sum())
+        expected = float(proposal.trust.sum())
+        return Stem(tuple(path[::-1]), trust, len(proposal), expected, max(0.0, trust - further))
 
 
 class Session(Protocol):

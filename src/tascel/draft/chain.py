@@ -58,7 +58,8 @@ class Chain:
         """Whether one more guess will likely pay for its pass."""
         if len(self.tokens) >= self._most:
             return False
-        return self._pays(self._last * self._confidence.rate(len(self.tokens)), self._terms.step)
+        reached = self._last if self.tokens else self.stem.open
+        return self._pays(reached * self._confidence.rate(len(self.tokens)), self._terms.step)
 
     def push(self, token: int, probability: float) -> bool:
         """Put a guess at the end, if it is worth its place in the verify pass."""

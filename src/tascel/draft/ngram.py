@@ -225,8 +225,9 @@ class NgramSession:
     @contextmanager
     def behind(self, tokens: Sequence[int]) -> Generator[None]:
         """As if `tokens` had been written, of which nothing is learned; afterwards as before."""
-        state, length = self.state, self.state.context.length
-        changed = (state.matches, state.desk, state.facts)
+        state, context, length = self.state, self.state.context, self.state.context.length
+        context.reserve(len(tokens))
+        changed = (state.matches, state.desk, state.facts, context.lengths)
         kept = [array.copy() for array in changed]
         self._move_on(tokens, 0.0)
         try:
@@ -234,7 +235,7 @@ class NgramSession:
         finally:
             for array, before in zip(changed, kept, strict=True):
                 array[:] = before
-            state.context.length = length
+            context.length = length
 
     def _move_on(self, tokens: Sequence[int], rate: float) -> None:
         state, context = self.state, self.state.context

@@ -8,6 +8,7 @@ Speculative Decoding Algorithms for Heterogeneous Vocabularies" (SLEM).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import accumulate
 
 import numpy as np
@@ -100,7 +101,7 @@ class ForeignDraft:
             price,
             pending,
             rows_of_pass or len(sessions),
-            [Stem((), stems[at].trust, stems[at].width, stems[at].expected) for at in able],
+            [replace(stems[at], tokens=()) for at in able],
         )
         for at, chain in zip(able, chains, strict=True):
             written = [*sessions[at].written, *stems[at].tokens]
