@@ -59,11 +59,13 @@ class Pupil:
         optimizer = torch.optim.AdamW(learned, rate, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda at: _share(at, steps))
         losses: list[float] = []
-        with bf16_flow(tuned), torch.autocast(tuned.device.type, torch.bfloat16):
+        with bf16_flow(tuned):
             for step, some in zip(range(steps), self._batches(rows), strict=False):
                 batch = collate(some, self._pad_id)
                 moved = {name: value.to(tuned.device) for name, value in batch.items()}
-                loss = answer_loss(tuned, moved)
+                # Anew each step: autocast keeps what it has cast until it ends.
+                with torch.autocast(tuned.device.type, torch.bfloat16):
+                    loss = answer_loss(tuned, moved)
                 loss.backward()
                 torch.nn.utils.clip_grad_norm_(learned, 1.0)
                 optimizer.step()
