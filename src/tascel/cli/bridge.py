@@ -3,23 +3,69 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from tascel.cli import options, training
-from tascel.cli.console import err, out, progress
+from tascel.cli.console import err, out, plain_table, progress, write_json
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Large = Annotated[
     str, typer.Option(help="The model that reads: Hugging Face id or folder, decoder or encoder.")
 ]
 LargeAdapter = Annotated[Path | None, typer.Option(help="PEFT folder on top of LARGE.")]
+Layer = Annotated[
+    int | None,
+    typer.Option(min=1, help="Read after so many layers of a decoder; default two thirds."),
+]
 Small = Annotated[str, typer.Option(help="The model that writes: Hugging Face id or folder.")]
 
 app = typer.Typer(
     help="Let a large model read the prompt once and a small one write the answer.",
     no_args_is_help=True,
 )
+
+
+@app.command()
+def plan(
+    traces: options.Traces,
+    large: Large,
+    small: Small,
+    large_adapter: LargeAdapter = None,
+    layer: Layer = None,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(help="LARGE's bundle, if there is one; else one is made of the traces."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Replay so many held-out answers.")] = 24,
+    dtype: options.Dtype = "auto",
+    json: options.Json = None,
+    skip_bad: options.SkipBad = False,
+) -> None:
+    """Measure both models here and say from which answer length on a bridge would pay.
+
+    Nothing is trained. Rows of bridged models are projections from measured passes.
+    """
+    from tascel.bench.bridge import plan as run
+    from tascel.traces.read import BadLines, read_traces
+
+    bad = BadLines()
+    stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
+    with progress() as show:
+        content = run(
+            stream, large, small,
+            bundle=bundle, adapter=large_adapter, layer=layer, dtype=dtype, limit=limit,
+            progress=show,
+        )  # fmt: skip
+    if bad.count:
+        err.print(str(bad), markup=False)
+    write_json(json, content)
+    out.print(_table(content))
+    out.print(_lengths(content), soft_wrap=True)
+    out.print(content["verdict"], soft_wrap=True)
 
 
 @app.command()
@@ -50,10 +96,7 @@ def train(
     small: Small,
     output: training.Output,
     large_adapter: LargeAdapter = None,
-    layer: Annotated[
-        int | None,
-        typer.Option(min=1, help="Read after so many layers of a decoder; default two thirds."),
-    ] = None,
+    layer: Layer = None,
     fuse: Annotated[
         str, typer.Option(help="add to the small model's embeddings, or replace them.")
     ] = "add",
@@ -125,3 +168,31 @@ def train(
             on_evaluation=lambda evaluation: err.print(str(evaluation)),
         )
     training.report(output, trained, config, bad)
+
+
+def _table(content: dict[str, Any]) -> Table:
+    table = plain_table(
+        f"{content['large']['name']} and {content['small']['name']}, "
+        f"{content['replayed']} held-out answers",
+        ("ms an answer", "before its first token", "tokens a pass"),
+    )
+    for row in content["answers"]:
+        table.add_row(
+            row["name"] + (" (projected)" if row["projected"] else ""),
+            f"{row['ms']:,.0f}",
+            f"{row['before_first_token']:,.0f}",
+            f"{row['tokens_per_pass']:.2f}",
+        )
+    return table
+
+
+def _lengths(content: dict[str, Any]) -> str:
+    """From which answer length on a bridge is ahead."""
+    even, paid = content["break_even_tokens"], content["paid_back_tokens"]
+    if even is None:
+        return "The small model's steps are not shorter than the large one's, or that has none."
+    tokens = content["small"]["tokens"] + 1
+    return (
+        f"Without drafts, bridged is ahead from {even:,.1f} tokens on, and the large model's whole "
+        f"prefill is paid back after {paid:,.1f}; answers have {tokens:,.1f} here."
+    )
