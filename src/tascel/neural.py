@@ -98,9 +98,10 @@ def adapter_folder(bundle: Path, at: int) -> Path:
 
 def write_neural(folder: Path, neural: Neural, adapters: Sequence[Path]) -> None:
     """Into a bundle's folder that is being written; `adapters` are folders, one for each draft."""
+    (folder / FOLDER).mkdir()
     for at, adapter in enumerate(adapters):
         place = adapter_folder(folder, at)
-        place.mkdir(parents=True)
+        place.mkdir()
         for name in ADAPTER:
             shutil.copyfile(adapter / name, place / name)
     facts = {
