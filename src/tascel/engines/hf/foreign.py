@@ -25,7 +25,8 @@ from tascel.types import SOURCES, Request
 #: Tokens of the answer that are spelled again before a continuation, so that it joins them as it
 #: would in the whole text.
 WINDOW = 32
-#: So many of the draft's tokens may one of the target's take, in a row's size.
+#: So many of the draft's tokens may one of the target's take on average: in a row's size, and
+#: where little room is left.
 LONGER = 2
 #: Stands before a text while it is spelled: no tokenizer joins it with what follows, and the space
 #: that some put before a text comes before it.
@@ -97,7 +98,7 @@ class ForeignDraft:
         able = [at for at, session in enumerate(sessions) if session.tell(stems[at])]
         chains = self.inner.propose_many(
             [sessions[at].inner for at in able],
-            [LONGER * (rooms[at] - len(stems[at].tokens)) for at in able],
+            [LONGER * (1 + rooms[at] - len(stems[at].tokens)) for at in able],
             price,
             pending,
             rows_of_pass or len(sessions),
@@ -119,8 +120,8 @@ class ForeignDraft:
     def _spelled(self, written: Sequence[int], chain: Proposal, room: int) -> Proposal:
         """A chain in the target's ids, as it goes on behind what is `written`."""
         tokens: list[int] = chain.tokens.tolist()
-        ended = bool(tokens) and tokens[-1] in self.inner.engine.eos_ids
         special = next((at for at, id_ in enumerate(tokens) if id_ in self.own.specials), None)
+        ended = special is not None and tokens[special] in self.inner.engine.eos_ids
         pieces = [self.own.bytes_of(id_) for id_ in tokens[:special]]
         further, before = whole(b"".join(pieces)), self._window(written)
         ids = self.target.ids(before + further) if further else None
