@@ -120,9 +120,15 @@ class BatchDraft(Draft, Protocol):
     """A draft that can serve all rows of a batch in one call."""
 
     def propose_many(
-        self, sessions: Sequence[Any], rooms: Sequence[int], price: Price, pending: int
+        self,
+        sessions: Sequence[Any],
+        rooms: Sequence[int],
+        price: Price,
+        pending: int,
+        rows_of_pass: int | None = None,
     ) -> list[Proposal]:
-        """`Session.propose` for every row, at the price of a batch of so many rows."""
+        """`Session.propose` for every row, at the price of a batch of so many rows, or of
+        `rows_of_pass` where others share the pass."""
         ...
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
 import numpy as np
 
@@ -64,12 +63,18 @@ class RoutedDraft:
         return self.lanes[guess.task] if guess.sure else None
 
     def propose_many(
-        self, sessions: Sequence[RoutedSession], rooms: Sequence[int], price: Price, pending: int
+        self,
+        sessions: Sequence[RoutedSession],
+        rooms: Sequence[int],
+        price: Price,
+        pending: int,
+        rows_of_pass: int | None = None,
     ) -> list[Proposal]:
         """Draft for all rows of a batch, those of one draft in one call, but no lane that rests."""
         proposals = [Proposal.nothing()] * len(sessions)
         lanes = {id(session.lane): session for session in sessions}
         allowed = {key: session.allowed(price) for key, session in lanes.items()}
+        in_all = rows_of_pass or len(sessions)
         rows: dict[int, list[int]] = {}
         for row, session in enumerate(sessions):
             if allowed[id(session.lane)]:
@@ -77,7 +82,7 @@ class RoutedDraft:
         for some in rows.values():
             inner = [sessions[row].inner for row in some]
             room = [rooms[row] for row in some]
-            found = _proposed(sessions[some[0]].draft, inner, room, price, pending, len(sessions))
+            found = _proposed(sessions[some[0]].draft, inner, room, price, pending, in_all)
             for row, proposal in zip(some, found, strict=True):
                 proposals[row] = proposal
         return proposals
@@ -106,10 +111,8 @@ def _proposed(
     rows_of_pass: int,
 ) -> list[Proposal]:
     """What one draft proposes for its rows of a pass that has others beside them."""
-    if isinstance(draft, NgramDraft):
-        return draft.propose_many(cast(Any, sessions), rooms, price, pending, rows_of_pass)
     if isinstance(draft, BatchDraft):
-        return draft.propose_many(sessions, rooms, price, pending)
+        return draft.propose_many(sessions, rooms, price, pending, rows_of_pass)
     pairs = zip(sessions, rooms, strict=True)
     return [session.propose(room, price, pending) for session, room in pairs]
 
