@@ -8,6 +8,8 @@ python benchmarks/table.py tokens     docs/new-tokens.md's: models with new toke
 python benchmarks/table.py tailored   docs/tailor.md's: heads with rows for one task
 python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, heads
 python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
+python benchmarks/table.py neural     docs/neural.md's: neural drafts beside n-grams, by task
+python benchmarks/table.py bridge     docs/bridge.md's: a large model, a small one, and both
 """
 
 from __future__ import annotations
@@ -203,6 +205,67 @@ def corners() -> str:
     return "\n".join(lines)
 
 
+def bridge() -> str:
+    """By task and model: right answers, and milliseconds without drafts and with, each also as
+    times faster than the large model without drafts; then bridged against large, both drafted."""
+    lines = [
+        "| task | model | right | of the gap (95 %) | ms an answer | faster | with drafts: ms "
+        "| faster (95 %) | over large with drafts (95 %) |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for path in sorted(RESULTS.glob("bridge_*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        rows = {(row["name"], row["drafts"]): row for row in report["times"]}
+        for model in report["models"]:
+            name = model["name"]
+            plain, drafted = rows[name, False], rows[name, True]
+            lead = report["over_large_with_drafts"].get(name)
+            closed = model["gap_closed"] if lead else None
+            cells = [
+                report["task"],
+                name,
+                f"{model['exact']:.1%}",
+                "{:.0%} ({:.0%} to {:.0%})".format(*closed) if closed else "",
+                f"{milliseconds(plain):.0f}",
+                f"{plain['faster']:.2f}×",
+                f"{milliseconds(drafted):.0f}",
+                "{:.2f}× ({:.2f}–{:.2f})".format(drafted["faster"], *drafted["interval"]),
+                "{:.2f}× ({:.2f}–{:.2f})".format(*lead) if lead else "",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def neural() -> str:
+    """By task and draft: chains of four along known answers, then what timed runs made of it."""
+    names = {"generic": "one neural draft for all", "own": "the task's own neural draft",
+             "n-grams": "the task's n-grams", "both": "n-grams and neural", "choice": "**choice**",
+             "none": "none"}  # fmt: skip
+    lines = [
+        "| traces, task | draft | first of four right | of four right | tokens a pass "
+        "| ms an answer | faster (95 %) | same answers |",
+        "|---|---|---:|---:|---:|---:|---:|---|",
+    ]
+    for path in sorted(RESULTS.glob("neural_*.json")):
+        report = json.loads(path.read_text(encoding="utf-8"))
+        for task, found in report["tasks"].items():
+            for row in found["ways"]:
+                chain = found["chains"].get(row["name"])
+                low, high = row["interval"]
+                cells = [
+                    f"{report['task']}, {task} ({found['prompts']})",
+                    names[row["name"]],
+                    f"{chain['first']:.1%}" if chain else "",
+                    f"{chain['accepted']:.1%}" if chain else "",
+                    f"{row['tokens_per_pass']:.2f}",
+                    f"{row['ms_a_answer']:.0f}",
+                    f"{row['speedup']:.2f}× ({low:.2f}–{high:.2f})",
+                    "yes" if not row["mismatches"] else f"{row['mismatches']} differ",
+                ]
+                lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def vllm() -> str:
     """Tokens a second in vLLM, of those who learn in the first and in the last window."""
     lines = [
@@ -246,5 +309,7 @@ if __name__ == "__main__":
         "tailored": tailored,
         "corners": corners,
         "vllm": vllm,
+        "bridge": bridge,
+        "neural": neural,
     }
     print(tables.get(sys.argv[-1], table)())
