@@ -185,8 +185,8 @@ def verdict(ms: dict[str, float]) -> str:
     words = "about as long as" if over > 1 / _WORTH else "longer than"
     return (
         f"Not worth training: bridged, an answer would take {bridged:,.0f} ms, {words} the large "
-        f"model with our drafts ({drafted:,.0f} ms), whose answers are its own. Draft for the large "
-        "model instead."
+        f"model with our drafts ({drafted:,.0f} ms), whose answers are its own. Draft for that one "
+        "instead."
     )
 
 
