@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,8 +20,9 @@ def stack_of(model: PreTrainedModel) -> str:
     Raises:
         ModelError: it keeps them in no such list.
     """
-    count = model.config.get_text_config().num_hidden_layers
-    for name, module in model.named_modules():
+    count = _count(model)
+    modules: Iterable[tuple[str, nn.Module]] = cast(Any, model).named_modules()
+    for name, module in modules:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name
     raise ModelError(
@@ -48,10 +49,9 @@ def keep_layers(model: PreTrainedModel, layers: Sequence[int]) -> PreTrainedMode
     Raises:
         ModelError: the model keeps its layers in no list, or has not these.
     """
-    from accelerate import init_empty_weights
+    from accelerate import init_empty_weights  # pyright: ignore[reportMissingTypeStubs]
 
-    stack = stack_of(model)
-    count = model.config.get_text_config().num_hidden_layers
+    stack, count = stack_of(model), _count(model)
     if not layers or not all(0 <= layer < count for layer in layers):
         raise ModelError(f"there are no layers {list(layers)} among {count}", "Name others")
     with init_empty_weights(include_buffers=False):
@@ -104,10 +104,10 @@ def own_bytes(model: PreTrainedModel, other: PreTrainedModel) -> int:
 
 def _changed(adapter: str) -> list[str]:
     """The names of an adapter's weights."""
-    from peft import load_peft_weights
+    import peft
 
     try:
-        return [*cast(Any, load_peft_weights)(adapter, device="cpu")]
+        return [*cast(Any, peft).load_peft_weights(adapter, device="cpu")]
     except Exception as error:  # peft and safetensors each raise their own
         raise ModelError(
             f"the adapter {adapter} cannot be loaded ({short(error)})",
@@ -115,12 +115,17 @@ def _changed(adapter: str) -> list[str]:
         ) from error
 
 
+def _count(model: PreTrainedModel) -> int:
+    config: Any = model.config
+    return config.get_text_config().num_hidden_layers
+
+
 def _shorter(config: Any, layers: Sequence[int]) -> Any:
     """The configuration of so many layers; what it lists by layer is cut as they are."""
     config = copy.deepcopy(config)
     text = config.get_text_config()
     count = text.num_hidden_layers
-    for name, value in vars(text).items():
+    for name, value in cast(dict[str, Any], vars(text)).items():
         if isinstance(value, list) and len(cast(list[Any], value)) == count:
             setattr(text, name, [value[layer] for layer in layers])
     text.num_hidden_layers = len(layers)
