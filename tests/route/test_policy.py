@@ -85,3 +85,28 @@ def test_tallies_are_not_changed():
     before.and_pass(1, 1)
     Policy([before, before]).record(2, 2)
     assert np.array_equal(before.passes, kept)
+
+
+def test_what_a_draft_spends_itself_counts():
+    made = Tally.empty().and_pass(4, 4, 0.5).and_pass(4, 4, 0.5)
+    assert made.drafting == 1.0
+    assert made.per_pass() == 4
+    assert made.rate(Price.free()) == pytest.approx(8 / 3)
+    cheap, dear = (Tally(200.0, np.eye(65)[4] * 50, spent) for spent in (5.0, 80.0))
+    ngrams = tally(50, 4, 3)
+    assert Policy([ngrams, cheap]).choose(STEEP) == 1
+    assert Policy([ngrams, dear]).choose(STEEP) == 0
+
+
+def test_a_draft_rests_when_its_own_passes_cost_more_than_it_brings():
+    policy = Policy([tally(9, 4, 2)])
+    price, allowed = Price.free(), True
+    for _ in range(30):
+        allowed = policy.allows(price)
+        policy.record(2, 1, drafting=1.5)
+    assert not allowed
+    unasked = Policy([tally(9, 4, 2)])
+    for _ in range(30):  # passes that ended in no proposal cost as well
+        allowed = unasked.allows(price)
+        unasked.record(0, 0, drafting=0.5)
+    assert not allowed

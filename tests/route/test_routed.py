@@ -145,3 +145,60 @@ def test_it_learns_and_warms_up_without_a_trace(routed, parts):
     first = session.propose(64, PRICE)
     session.accept(first.tokens[:1].tolist(), first, 1)
     session.close()
+
+
+class Spending:
+    """A draft with passes of its own: two milliseconds a proposal."""
+
+    def __init__(self):
+        self.asked = []
+
+    def open(self, request):
+        return SpendingSession()
+
+    def propose_many(self, sessions, rooms, price, pending, rows_of_pass=None):
+        self.asked.append((len(sessions), rows_of_pass))
+        return [session.propose(room, price) for session, room in zip(sessions, rooms, strict=True)]
+
+
+class SpendingSession:
+    spent = 0.0
+
+    def propose(self, room, price, pending=1):
+        self.spent += 2.0
+        return Proposal.chain([1, 2])
+
+    def accept(self, tokens, offered, taken):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_what_a_draft_of_a_lane_spends_is_told_its_policy(routed, parts):
+    routed.lanes[0].drafts, routed.lanes[0].policy = (Spending(),), Policy((GOOD,))
+    session = routed.open(asked(parts, 3))
+    counted = []
+    routed.lanes[0].policy.record = lambda *facts: counted.append(facts)
+    for _ in range(2):
+        session.accept([1], session.propose(8, PRICE), 1)
+    assert counted == [(2, 1, 2.0), (2, 1, 2.0)]
+    routed.forget()
+
+
+def test_a_draft_of_a_lane_hears_how_many_share_the_pass(routed, parts):
+    draft = Spending()
+    routed.lanes[0].drafts, routed.lanes[0].policy = (draft,), Policy((GOOD,))
+    sessions = [routed.open(asked(parts, at)) for at in (3, 44, 7)]
+    drafted = routed.propose_many(sessions, [8, 8, 8], PRICE, 3)
+    assert draft.asked == [(2, 3)]
+    assert [len(drafted[at]) for at in (0, 2)] == [2, 2]
+
+
+def test_without_a_classifier_all_go_one_way(routed, parts, tokenizer):
+    lane = Lane(None, (Spending(),), Policy((GOOD,)))
+    single = RoutedDraft(routed.pooled, [lane], None)
+    session = single.open(Request("r", np.array(tokenizer.encode("~~~~"), np.int32)))
+    assert session.lane is lane
+    assert session.task is None
+    assert session.propose(4, PRICE).tokens.tolist() == [1, 2]
