@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tascel.bench.bridge import Model, report
+from tascel.bench.bridge import Model, _held_out, report
+from tascel.errors import TraceError
 
 LARGE = Model(prompt=100, tokens=50, prefill=80, step=40, drafted=1000, per_pass=2.0)
 SMALL = Model(prompt=100, tokens=50, prefill=10, step=10, drafted=250, per_pass=2.0)
@@ -47,3 +48,15 @@ def test_an_encoder_has_no_answers_to_compare_with():
     assert content["answers"][0]["name"] == "small alone"
     assert "only encodes" in content["verdict"]
     assert "1.23 times" in content["verdict"]  # 320 to 260 ms
+
+
+def test_what_is_replayed_was_not_learned(lamps):
+    learned, held = _held_out(lamps, 2)
+    assert len(held) == 2
+    assert not {t.prompt_text for t in held} & {t.prompt_text for t in learned}
+    split = [replace(t, split="test" if i < 4 else "train") for i, t in enumerate(lamps)]
+    learned, held = _held_out(split, 24)
+    assert {t.prompt_text for t in held} == {t.prompt_text for t in split[:4]}
+    assert len(learned) == 26
+    with pytest.raises(TraceError, match="too few traces"):
+        _held_out(split[:4], 24)

@@ -17,7 +17,6 @@ from time import perf_counter
 from typing import Any
 
 from tascel.adapt.train.config import Progress
-from tascel.adapt.train.data import split
 from tascel.adapt.train.saving import public_name
 from tascel.bench.examples import examples
 from tascel.bench.forced import Rules
@@ -31,12 +30,15 @@ from tascel.engines.hf.load import tokenizer_of
 from tascel.engines.profile import ROUNDS, kept_price, measure
 from tascel.errors import TraceError
 from tascel.runner import Runner, load
+from tascel.traces.folds import folds, groups
 from tascel.types import Ids, Trace
 
 #: Each pass is measured so often; the least counts, since what else runs only ever adds.
 _TIMES = 5
 #: Traces that drafts learn from, where there is no bundle: for an estimate, in a minute.
 _LEARNED = 2000
+#: One of so many folds is held out, where no split `test` is.
+_FOLDS = 10
 #: Less than this is no gain worth a training.
 _WORTH = 1.1
 
@@ -255,15 +257,18 @@ def _held_out(traces: Iterable[Trace], limit: int) -> tuple[list[Trace], list[Tr
     """What drafts learn from, and at most `limit` answers to replay."""
     every = [trace for trace in traces if trace.answer is not None]
     test = [trace for trace in every if trace.split == "test"]
-    learned, held = split(every, limit)
-    if test:
-        learned = [trace for trace in every if trace.split in (None, "train")]
-        held = Random(0).sample(test, min(limit, len(test)))
+    learned = [trace for trace in every if trace.split in (None, "train")]
+    held = test
+    if not test and learned:
+        fold = folds(groups(learned), _FOLDS)
+        held = [trace for trace, at in zip(learned, fold, strict=True) if at == 0]
+        learned = [trace for trace, at in zip(learned, fold, strict=True) if at]
+    held = Random(0).sample(held, min(limit, len(held)))
     learned = Random(0).sample(learned, min(_LEARNED, len(learned)))
     if not learned or not held:
         raise TraceError(
             "there are too few traces to learn from some and replay others",
-            "Give a hundred or more with an answer, or name a split `test`",
+            "Give more of them with an answer, or name splits `train` and `test`",
         )
     return learned, held
 
