@@ -84,9 +84,9 @@ CODEC = Codec(WRITER, None, [WRITER.token_to_id(EOS)])
 
 def shared(reading: Any) -> list[list[int]]:
     """By writer token the places of the reader's."""
-    first, count, which = reading.cover
-    pairs = zip(first, count, strict=True)
-    return [which[at : at + many].tolist() for at, many in pairs]
+    first, many, which = reading.cover
+    pairs = zip(first, many, strict=True)
+    return [which[at : at + count].tolist() for at, count in pairs]
 
 
 def prompt(text: str, codec: Codec = CODEC) -> Any:

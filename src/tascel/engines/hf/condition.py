@@ -38,12 +38,12 @@ class Prompt:
 
 
 class Piece(NamedTuple):
-    """Of a pass the `count` tokens from `at` on: they stand at the positions from `past` on in a
+    """Of a pass the `size` tokens from `at` on: they stand at the positions from `past` on in a
     text that begins with `prompt`."""
 
     at: int
     past: int
-    count: int
+    size: int
     prompt: Prompt
 
 
@@ -64,8 +64,8 @@ class Conditioned:
     def inputs(self, ids: torch.Tensor, pieces: Sequence[Piece]) -> torch.Tensor:
         """What the tokens i64[N] of a pass are fed as: `[1, N, w]`."""
         embedded = self._embed(ids)
-        for at, past, count, prompt in pieces:
-            own = prompt.fed[past : past + count]
+        for at, past, size, prompt in pieces:
+            own = prompt.fed[past : past + size]
             embedded[at : at + len(own)] = own
         return embedded[None]
 

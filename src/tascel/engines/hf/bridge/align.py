@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -46,12 +46,12 @@ class Spans(NamedTuple):
 class Cover(NamedTuple):
     """By token of one side the tokens of the other that share bytes with it.
 
-    They are `count[i]` of `which` from `first[i]` on: i64[n], i64[n] and i64[m], m being the tokens
+    They are `many[i]` of `which` from `first[i]` on: i64[n], i64[n] and i64[m], m being the tokens
     of the other side that write anything.
     """
 
     first: Ints
-    count: Ints
+    many: Ints
     which: Ints
 
     def mean(self, states: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,11 +60,11 @@ class Cover(NamedTuple):
         device = states.device
         total = torch.zeros(len(self.first), states.shape[-1], device=device)
         # Token after token, as a sum of unordered parts would differ from run to run on a GPU.
-        for at in range(int(self.count.max(initial=0))):
-            rows = np.flatnonzero(self.count > at)
+        for at in range(int(self.many.max(initial=0))):
+            rows = np.flatnonzero(self.many > at)
             source = torch.as_tensor(self.which[self.first[rows] + at], device=device)
             total[torch.as_tensor(rows, device=device)] += states[source].float()
-        count = torch.as_tensor(self.count, device=device)
+        count = torch.as_tensor(self.many, device=device)
         return (total / count.clamp(min=1)[:, None]).to(states.dtype), count > 0
 
 
@@ -100,7 +100,7 @@ class Aligner:
         self._reads = TokenBytes(self._tokenizer)
         added = writer.tokenizer.get_added_tokens_decoder()
         self._silent = frozenset(id_ for id_, token in added.items() if token.special)
-        self._tokenizer.enable_truncation(limit)
+        cast(Any, self._tokenizer).enable_truncation(limit)
 
     def __call__(self, prompt: Ids) -> Reading:
         """The reading of a prompt i32[n]."""

@@ -11,11 +11,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import torch as safetensors
 from transformers import PreTrainedModel
 
 from tascel.codec import Codec
@@ -28,6 +28,7 @@ from tascel.types import Ids
 
 VERSION = 1
 _FACTS, _WEIGHTS = BRIDGE
+_files: Any = safetensors  # untyped
 _DAMAGED = "Copy the folder again, or train the bridge again"
 
 
@@ -54,6 +55,21 @@ class BridgeFacts:
     small_weights: str
 
 
+class Origin(Protocol):
+    """Where states come from: a reader, or what is kept of one. The attributes are `Reader`'s."""
+
+    @property
+    def large(self) -> str | Path: ...  # noqa: D102
+    @property
+    def adapter(self) -> str | Path | None: ...  # noqa: D102
+    @property
+    def layer(self) -> int | None: ...  # noqa: D102
+    @property
+    def dtype(self) -> str: ...  # noqa: D102
+    @property
+    def weights(self) -> str: ...  # noqa: D102
+
+
 class Bridge:
     """Feeds prompts as a projector makes them of a reader's states."""
 
@@ -70,7 +86,7 @@ class Bridge:
 
 
 def save_bridge(
-    folder: Path, projector: Projector, reader: Reader, home: Path | None = None
+    folder: Path, projector: Projector, reader: Origin, home: Path | None = None
 ) -> None:
     """Add a bridge to a folder that holds the small model already; the facts come last.
 
@@ -96,7 +112,7 @@ def save_bridge(
     weights = {name: value.detach().cpu() for name, value in projector.state_dict().items()}
     try:
         partial = folder / f".{_WEIGHTS}"
-        save_file(weights, partial)
+        _files.save_file(weights, partial)
         partial.replace(folder / _WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise ModelError(
@@ -196,7 +212,7 @@ def _see_large(folder: Path, facts: BridgeFacts, where: str | Path, adapter: str
 def _projector(folder: Path, facts: BridgeFacts) -> Projector:
     projector = Projector(facts.read, facts.hidden, facts.write, facts.how)
     try:
-        projector.load_state_dict(load_file(folder / _WEIGHTS))
+        projector.load_state_dict(_files.load_file(folder / _WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
         first = str(error).strip().splitlines()[0]
         raise ModelError(f"{folder / _WEIGHTS} cannot be used ({first})", _DAMAGED) from error

@@ -17,8 +17,9 @@ class Projector(nn.Module):
     cast.
 
     States are first scaled to a root mean square of one: in the middle of a model they may be of
-    any size, and of another at every token. With "add" the last layer begins at zero, so that the
-    small model begins as it was.
+    any size, and of another at every token. What comes out is in units of `scale`, the small
+    model's own embeddings' root mean square: else the first steps of training would drown these.
+    With "add" the last layer begins at zero, so that the small model begins as it was.
 
     Raises:
         ModelError: `how` is none of `HOWS`.
@@ -31,6 +32,8 @@ class Projector(nn.Module):
         self.read, self.hidden, self.write, self.how = read, hidden, write, how
         self.first = nn.Linear(read, hidden)
         self.last = nn.Linear(hidden, write)
+        self.scale: torch.Tensor
+        self.register_buffer("scale", torch.tensor(1.0))
         if how == "add":
             nn.init.zeros_(self.last.weight)
             nn.init.zeros_(self.last.bias)
@@ -38,7 +41,7 @@ class Projector(nn.Module):
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """`[..., write]` of states `[..., read]` of any dtype, in the projector's own."""
         states = F.rms_norm(states.to(self.first.weight), (self.read,), eps=1e-6)
-        return self.last(F.relu(self.first(states)))
+        return self.scale * self.last(F.relu(self.first(states)))
 
 
 def fuse(

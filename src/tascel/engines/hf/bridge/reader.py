@@ -194,7 +194,7 @@ def _decoder(
 
 def _places(config: Any) -> int:
     """How many tokens an encoder or decoder has positions for."""
-    text = config.get_text_config()
+    text: Any = cast(Any, config).get_text_config()
     # Positions of RoBERTa's kin begin behind the padding's id, which needs none.
     shifted = text.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
     return positions(text) - (1 + text.pad_token_id if shifted else 0)
