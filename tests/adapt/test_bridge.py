@@ -149,6 +149,8 @@ def test_only_prompts_are_fed_and_an_untrained_bridge_changes_nothing(
     assert before.item() == pytest.approx(answer_loss(base, plain).item(), rel=1e-6)
     before.backward()
     assert tuned.projector.last.weight.grad.abs().sum() > 0
+    size = base.get_input_embeddings().weight.square().mean().sqrt()
+    assert torch.allclose(tuned.projector.scale, size)
     with torch.no_grad():
         tuned.projector.last.weight.normal_()
     assert answer_loss(tuned, batch).item() != pytest.approx(before.item(), rel=1e-3)

@@ -8,6 +8,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 from tascel.adapt.train.saving import public_name, save_model
 from tascel.codec import Codec
@@ -50,7 +51,7 @@ def cut_layers(
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ModelError(f"{out} is not an empty folder", "Choose another, or remove it yourself")
     codec = Codec.from_pretrained(tokenizer_of(model, adapter))
-    base = load_model(model, adapter, device="cpu")
+    base: Any = load_model(model, adapter, device="cpu")
     before: int = base.config.get_text_config().num_hidden_layers
     kept = spaced(before, layers)
     smaller = keep_layers(base, kept)

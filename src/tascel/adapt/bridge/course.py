@@ -99,9 +99,11 @@ class BridgeCourse(Course):
 
     def learning(self, base: Any, config: FinetuneConfig, new_rows: Sequence[int]) -> Any:
         """The small model, and a projector from the states to its embeddings."""
-        width: int = base.get_input_embeddings().weight.shape[1]
+        embeddings: torch.Tensor = base.get_input_embeddings().weight.detach().float()
+        width = embeddings.shape[1]
         hidden = self._config.hidden or 2 * width
         projector = Projector(self.states.source.width, hidden, width, self._config.how)
+        projector.scale.fill_(embeddings.square().mean().sqrt())
         tuned = super().learning(base, config, new_rows)
         return Bridged(tuned, projector.to(tuned.device))
 

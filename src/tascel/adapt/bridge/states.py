@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -105,18 +105,17 @@ def keep(
     states, covered = _maps(folder, total, reader.width, shared=True)
     # Those of like length are read together; the order is the same whenever it is gone on with.
     order = sorted({_key(p): p for p in prompts}.items(), key=lambda item: (len(item[1]), item[0]))
-    begun = known["read"] if known else 0
+    begun: int = known["read"] if known else 0
     progress("reading prompts", begun, len(order))
-    for at in range(begun, len(order), _BATCH):
+    for batches, at in enumerate(range(begun, len(order), _BATCH), 1):
         batch = order[at : at + _BATCH]
-        for (key, prompt), seen in zip(
-            batch, reader.read([p for _, p in batch], writer), strict=True
-        ):
+        seen = reader.read([prompt for _, prompt in batch], writer)
+        for (key, prompt), of_prompt in zip(batch, seen, strict=True):
             where = slice(places[key], places[key] + len(prompt))
-            states[where] = seen.states.to("cpu", torch.bfloat16)
-            covered[where] = seen.covered.cpu()
+            states[where] = of_prompt.states.to("cpu", torch.bfloat16)
+            covered[where] = of_prompt.covered.cpu()
         done = at + len(batch)
-        if done == len(order) or (at - begun) // _BATCH % _NOTED == _NOTED - 1:
+        if done == len(order) or batches % _NOTED == 0:
             _note(folder, facts, done)
         progress("reading prompts", done, len(order))
 
@@ -166,11 +165,11 @@ def _room(folder: Path, total: int, width: int) -> None:
 
 
 def _known(folder: Path) -> dict[str, Any] | None:
+    """What `_note` wrote, if it did."""
     try:
-        known = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+        return cast(dict[str, Any], json.loads((folder / _FACTS).read_text(encoding="utf-8")))
     except (OSError, ValueError):
         return None
-    return known if isinstance(known, dict) and isinstance(known.get("read"), int) else None
 
 
 def _note(folder: Path, facts: Mapping[str, Any], done: int) -> None:
