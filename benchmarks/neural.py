@@ -323,13 +323,14 @@ def shown(content: Mapping[str, Any]) -> None:
     for task, found in content["tasks"].items():
         print(f"\n{task}: {found['prompts']} prompts")
         for way in found["ways"]:
-            chain = found["chains"].get(way["name"], {})
+            chain = found["chains"].get(way["name"])
+            of_four = (
+                f"first {chain['first']:.1%}  of four {chain['accepted']:.1%}" if chain else ""
+            )
             print(
                 f"  {way['name']:8} {way['speedup']:.2f}× ({way['interval'][0]:.2f}–"
                 f"{way['interval'][1]:.2f})  {way['tokens_per_pass']:.2f} a pass  "
-                f"first {chain.get('first', float('nan')):.1%}  "
-                f"of four {chain.get('accepted', float('nan')):.1%}  "
-                f"differ {way['mismatches']}"
+                f"differ {way['mismatches']}  {of_four}"
             )
     print("\nrouter:", content["router_us"])
 
