@@ -82,8 +82,8 @@ def asked(
     conditioned = Conditioned(model, conditioner)
     with torch.inference_mode():
         fed = model.get_input_embeddings()(ids).clone()
-        for row, prompt in enumerate(prompts):
-            fed[row, longest - len(prompt) :] = conditioned.fed(prompt)
+        for row, own in enumerate(conditioned.fed(prompts)):
+            fed[row, longest - len(own) :] = own
     return {"inputs_embeds": fed, "attention_mask": mask}, 0
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import torch
 from transformers import PreTrainedModel
@@ -20,21 +21,22 @@ class Conditioner(Protocol):
         ...
 
 
+@runtime_checkable
+class BatchConditioner(Conditioner, Protocol):
+    """One that does several prompts at less cost than one after the other."""
+
+    def many(self, prompts: Sequence[Ids], embedded: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What it says of each prompt."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
 class Prompt:
-    """A row's prompt i32[n]; what it is fed as is asked for in the row's first pass and kept, since
-    a row may have to be read again."""
+    """A row's prompt i32[n] and, from the row's first pass on, what it is `fed` as: `[n, w]`. That
+    is kept, since a row may have to be read again."""
 
-    def __init__(self, ids: Ids, conditioned: Conditioned) -> None:
-        self._ids = ids
-        self._conditioned = conditioned
-        self._fed: torch.Tensor | None = None
-
-    @property
-    def fed(self) -> torch.Tensor:
-        """`[n, w]`."""
-        if self._fed is None:
-            self._fed = self._conditioned.fed(self._ids)
-        return self._fed
+    ids: Ids
+    fed: torch.Tensor | None = None
 
 
 class Piece(NamedTuple):
@@ -54,17 +56,28 @@ class Conditioned:
         self._model: Any = model
         self._conditioner = conditioner
 
-    def fed(self, prompt: Ids) -> torch.Tensor:
-        """What a prompt i32[n] is fed as: `[n, w]`."""
-        ids = torch.as_tensor(prompt.astype("int64"), device=self._model.device)
+    def fed(self, prompts: Sequence[Ids]) -> list[torch.Tensor]:
+        """What each prompt i32[n] is fed as: `[n, w]`."""
+        device, asked = self._model.device, self._conditioner
         with torch.inference_mode():
-            embedded = self._embed(ids)
-            return self._conditioner(prompt, embedded).to(embedded)
+            embedded = [
+                self._embed(torch.as_tensor(prompt.astype("int64"), device=device))
+                for prompt in prompts
+            ]
+            if len(prompts) > 1 and isinstance(asked, BatchConditioner):
+                said = asked.many(prompts, embedded)
+            else:
+                said = [asked(*pair) for pair in zip(prompts, embedded, strict=True)]
+            return [own.to(before) for own, before in zip(said, embedded, strict=True)]
 
     def inputs(self, ids: torch.Tensor, pieces: Sequence[Piece]) -> torch.Tensor:
         """What the tokens i64[N] of a pass are fed as: `[1, N, w]`."""
+        fresh = [piece.prompt for piece in pieces if piece.prompt.fed is None]
+        for prompt, fed in zip(fresh, self.fed([p.ids for p in fresh]), strict=True):
+            prompt.fed = fed
         embedded = self._embed(ids)
         for at, past, size, prompt in pieces:
+            assert prompt.fed is not None
             own = prompt.fed[past : past + size]
             embedded[at : at + len(own)] = own
         return embedded[None]

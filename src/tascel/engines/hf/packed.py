@@ -69,7 +69,7 @@ class Packed:
         if not self._slab.room(size):
             self._prefixes.give_up(size)  # what was found goes last
             found = self._beginning(prompt)
-        fed = Prompt(prompt, self.conditioned) if self.conditioned is not None else None
+        fed = None if self.conditioned is None else Prompt(prompt)
         with torch.inference_mode():
             row = PackedRow(self._slab.take(size), prompt=fed)
             if found is not None:

@@ -68,7 +68,7 @@ class RowByRow:
 
     def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
         """An empty row; nothing is shared."""
-        fed = Prompt(prompt, self.conditioned) if self.conditioned is not None else None
+        fed = None if self.conditioned is None else Prompt(prompt)
         self._free -= size
         return OwnRow(size, self._new_cache(), prompt=fed), 0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -80,9 +80,16 @@ class Bridge:
 
     def __call__(self, prompt: Ids, embedded: torch.Tensor) -> torch.Tensor:
         """The embeddings `[n, w]` of a prompt i32[n], fused with what is read in it."""
-        ((states, covered),) = self.reader.read([prompt], self._codec)
+        return self.many([prompt], [embedded])[0]
+
+    def many(self, prompts: Sequence[Ids], embedded: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Of several prompts at once."""
+        read = self.reader.read(prompts, self._codec)
         with torch.no_grad():
-            return fuse(embedded, self.projector(states), covered, self.projector.how)
+            return [
+                fuse(own, self.projector(states), covered, self.projector.how)
+                for own, (states, covered) in zip(embedded, read, strict=True)
+            ]
 
 
 def save_bridge(
