@@ -183,7 +183,7 @@ def _decoder(
     name: str, layer: int | None, adapter: str | Path | None, dtype: str
 ) -> tuple[Any, Any, int]:
     """A decoder's first layers without a head, the list of them, and how many they are."""
-    whole = load_model(name, adapter, dtype, "cpu")
+    whole: Any = load_model(name, adapter, dtype, "cpu")
     count = whole.config.get_text_config().num_hidden_layers
     layer = max(1, round(2 * count / 3)) if layer is None else layer
     if not 1 <= layer <= count:
@@ -194,7 +194,7 @@ def _decoder(
 
 def _places(config: Any) -> int:
     """How many tokens an encoder or decoder has positions for."""
-    text: Any = cast(Any, config).get_text_config()
+    text = config.get_text_config()
     # Positions of RoBERTa's kin begin behind the padding's id, which needs none.
     shifted = text.model_type in ("roberta", "xlm-roberta", "camembert", "mpnet")
     return positions(text) - (1 + text.pad_token_id if shifted else 0)
