@@ -27,7 +27,7 @@ from tascel.codec import Codec
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
 from tascel.engines.hf.load import tokenizer_of
-from tascel.engines.profile import ROUNDS, kept_price, measure
+from tascel.engines.profile import ROUNDS, measure
 from tascel.errors import TraceError
 from tascel.runner import Runner, load
 from tascel.traces.folds import folds, groups
@@ -238,9 +238,9 @@ def _measured(
     name = public_name(model)
     runner = load(None, model=model, adapter=adapter, dtype=dtype)
     prompt = _typical([example.prompt for example in known])
-    price = kept_price(runner.setting) or Price.from_points(
-        measure(runner.engine, 1, lambda done: progress(f"measuring {name}", done, ROUNDS))
-    )
+    # Not a kept price: all that is compared shall be measured in one run.
+    points = measure(runner.engine, 1, lambda done: progress(f"measuring {name}", done, ROUNDS))
+    price = Price.from_points(points)
     rules = Rules(price, codec.vocab_size, trees=runner.engine.trees)
     costs = compare(Bundle.open(bundle, codec), known, {}, rules, progress)["tascel"]
     return Model(

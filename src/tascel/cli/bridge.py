@@ -174,7 +174,7 @@ def _table(content: dict[str, Any]) -> Table:
     table = plain_table(
         f"{content['large']['name']} and {content['small']['name']}, "
         f"{content['replayed']} held-out answers",
-        ("ms an answer", "before its first token", "tokens a pass"),
+        ("ms an answer", "to first token", "tokens a pass"),
     )
     for row in content["answers"]:
         table.add_row(
