@@ -201,3 +201,25 @@ def test_prompts_are_never_shared(toy: Any) -> None:
     engine.keep([row], [[]])
     engine.close(row)
     assert engine.open(prompt, 20)[1] == 0
+
+
+def test_prompts_that_start_together_are_asked_together(toy: Any, byte_stream: Any) -> None:
+    class Together(Bent):
+        def many(self, prompts: list[Ids], embedded: list[torch.Tensor]) -> list[torch.Tensor]:
+            together.append(len(prompts))
+            return [self(*pair) for pair in zip(prompts, embedded, strict=True)]
+
+    together: list[int] = []
+    model, bent = toy(), Together()
+    engine = HfEngine(model, conditioner=bent)
+    loop = Loop(engine, None, Price.free())
+    prompts = [np.arange(n, 3 * n, dtype=np.int32) for n in (4, 9, 6)]
+    running = [
+        loop.start(Request(str(at), prompt, max_tokens=5), byte_stream())
+        for at, prompt in enumerate(prompts)
+    ]
+    for _ in range(4):
+        loop.step(running)
+    assert together == [3]
+    for prompt, answer in zip(prompts, running, strict=True):
+        assert answer.written == reference(model, bent, prompt, 4, engine.eos_ids)
