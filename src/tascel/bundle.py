@@ -23,6 +23,7 @@ from tascel.neural import FOLDER as NEURAL_FOLDER
 from tascel.neural import Neural, TaskChoices, read_neural, write_neural
 from tascel.route.classify import Classifier
 from tascel.route.draft import Lane, RoutedDraft
+from tascel.route.extend import ExtendedDraft, Stemmed
 from tascel.route.policy import Policy, Tally
 from tascel.selection import FACTS, IDS, Selection, read_selection, write_selection
 from tascel.store.folder import check_folder, open_folder, write_folder
@@ -128,7 +129,7 @@ class Bundle:
     def draft(
         self,
         config: DraftConfig | None = None,
-        neural: Callable[[int], Draft] | None = None,
+        neural: Callable[[int], Stemmed] | None = None,
     ) -> NgramDraft | RoutedDraft:
         """The draft for requests of this bundle's tasks, kernels compiled.
 
@@ -167,15 +168,13 @@ def _widened(
     name: str | None,
     ngrams: Sequence[NgramDraft],
     found: TaskChoices,
-    neural: Callable[[int], Draft],
+    neural: Callable[[int], Stemmed],
 ) -> Lane:
     """A task's lane with neural drafts beside its n-grams, which are extended as they are better
     alone."""
-    from tascel.route.extend import ExtendedDraft
-
     first = ngrams[Policy(found.ngrams).choose(None)]
     made = {choice.draft: neural(choice.draft) for choice in found.choices}
-    drafts = [
+    drafts: list[Draft] = [
         ExtendedDraft(first, made[choice.draft]) if choice.extended else made[choice.draft]
         for choice in found.choices
     ]

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -216,4 +216,4 @@ def _number(value: Any) -> float:
 def _is(value: Any, kind: type[Any]) -> Any:
     if type(value) is not kind:
         raise ValueError(f"has {value!r} where a {kind.__name__} belongs")
-    return cast(Any, value)
+    return value

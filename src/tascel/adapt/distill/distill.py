@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from tascel.adapt.distill.config import DistillConfig, Distilled, Progress, Target, TaskResult
 from tascel.adapt.distill.judge import counted, hits
@@ -69,7 +69,7 @@ def _check(target: Target, config: DistillConfig) -> None:
 
     model = cast("PreTrainedModel", target.model)
     stack_of(model)
-    count = model.config.get_text_config().num_hidden_layers
+    count: int = cast(Any, model.config).get_text_config().num_hidden_layers
     if not config.layers or not all(1 <= layers < count for layers in config.layers):
         raise ModelError(
             f"no draft can have {', '.join(map(str, config.layers))} of {count} layers",
