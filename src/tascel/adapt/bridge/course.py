@@ -142,7 +142,7 @@ class BridgeCourse(Course):
 
     def write(self, tuned: Any, folder: Path, out: Path) -> None:
         """Add the projector, and who reads."""
-        save_bridge(folder, tuned.projector, cast(Any, self.states.source), out)
+        save_bridge(folder, tuned.projector, self.states.source, out)
 
 
 def embedding_of(writer: Any) -> Any:
