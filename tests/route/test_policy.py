@@ -96,6 +96,8 @@ def test_what_a_draft_spends_itself_counts():
     ngrams = tally(50, 4, 3)
     assert Policy([ngrams, cheap]).choose(STEEP) == 1
     assert Policy([ngrams, dear]).choose(STEEP) == 0
+    assert Policy([ngrams, cheap]).choose(None) == 1
+    assert Policy([ngrams, dear]).choose(None) == 0
 
 
 def test_a_draft_rests_when_its_own_passes_cost_more_than_it_brings():

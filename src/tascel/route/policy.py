@@ -60,10 +60,11 @@ class Policy:
         self._breaker: Breaker | None = None
 
     def choose(self, price: Price | None) -> int:
-        """The draft with most tokens a millisecond, or a pass if unpriced; in doubt the first."""
+        """The draft with most tokens a millisecond, or where unpriced a pass, a neural draft's own
+        passes included; in doubt the first."""
         if any(float(tally.passes.sum()) < PASSES for tally in self._tallies):
             return 0
-        rates = [t.per_pass() if price is None else t.rate(price) for t in self._tallies]
+        rates = [tally.rate(price or Price.free()) for tally in self._tallies]
         best = int(np.argmax(rates))
         return best if rates[best] > BETTER * rates[0] else 0
 
