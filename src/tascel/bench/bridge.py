@@ -35,9 +35,9 @@ from tascel.types import Ids, Trace
 
 #: Each pass is measured so often; the least counts, since what else runs only ever adds.
 _TIMES = 5
-#: Traces that drafts learn from, where there is no bundle: for an estimate, in a minute.
-_LEARNED = 2000
-#: One of so many folds is held out, where no split `test` is.
+#: Traces that drafts learn from: for an estimate, in a minute.
+_LEARNED = 8000
+#: One of so many folds is held out, where no split `valid` is.
 _FOLDS = 10
 #: Less than this is no gain worth a training.
 _WORTH = 1.1
@@ -73,7 +73,6 @@ def plan(
     large: str | Path,
     small: str | Path,
     *,
-    bundle: str | Path | None = None,
     adapter: str | Path | None = None,
     layer: int | None = None,
     dtype: str = "auto",
@@ -84,11 +83,11 @@ def plan(
     drafts and without.
 
     Args:
-        traces: the task's past exchanges. Answers of the split `test` are replayed, or a fold of
-            the others where there is none; drafts learn from the rest.
+        traces: the task's past exchanges. Answers of the split `valid` are replayed, or a fold of
+            those to learn from where there is none; drafts learn from the rest. The split `test`
+            is passed over.
         large: reads; Hugging Face id or folder. Of an encoder only the reading is measured.
         small: writes; it need not be trained for that.
-        bundle: one of the large model, which has not learned the answers that are replayed.
         adapter: a PEFT folder on top of the large model.
         layer: after how many of its layers the large model would be read; None: two thirds.
         dtype: of both models.
@@ -112,8 +111,6 @@ def plan(
     read_layers, encoder = reader.layer, reader.layer is None
     with TemporaryDirectory() as work:
         makers = _Bundles(learned, Path(work), progress)
-        if bundle is not None:
-            makers.keep(Path(bundle))
         whole = None if encoder else _measured(large, adapter, dtype, held, makers, progress)
         one = _measured(small, None, dtype, held, makers, progress)
     names = public_name(large), public_name(small)
@@ -211,10 +208,6 @@ class _Bundles:
         self._learned, self._work, self._progress = learned, work, progress
         self._made: dict[str, Path] = {}
 
-    def keep(self, bundle: Path) -> None:
-        """Use one that is there for its tokenizer."""
-        self._made[Bundle.open(bundle).manifest.tokenizer] = bundle
-
     def of(self, codec: Codec, model: str | Path, adapter: str | Path | None) -> Path:
         """The bundle for a model's tokenizer."""
         if codec.fingerprint not in self._made:
@@ -256,10 +249,9 @@ def _measured(
 def _held_out(traces: Iterable[Trace], limit: int) -> tuple[list[Trace], list[Trace]]:
     """What drafts learn from, and at most `limit` answers to replay."""
     every = [trace for trace in traces if trace.answer is not None]
-    test = [trace for trace in every if trace.split == "test"]
     learned = [trace for trace in every if trace.split in (None, "train")]
-    held = test
-    if not test and learned:
+    held = [trace for trace in every if trace.split == "valid"]
+    if not held and learned:
         fold = folds(groups(learned), _FOLDS)
         held = [trace for trace, at in zip(learned, fold, strict=True) if at == 0]
         learned = [trace for trace, at in zip(learned, fold, strict=True) if at]
@@ -268,7 +260,7 @@ def _held_out(traces: Iterable[Trace], limit: int) -> tuple[list[Trace], list[Tr
     if not learned or not held:
         raise TraceError(
             "there are too few traces to learn from some and replay others",
-            "Give more of them with an answer, or name splits `train` and `test`",
+            "Give more of them with an answer, or name splits `train` and `valid`",
         )
     return learned, held
 

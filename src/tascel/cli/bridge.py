@@ -36,10 +36,6 @@ def plan(
     small: Small,
     large_adapter: LargeAdapter = None,
     layer: Layer = None,
-    bundle: Annotated[
-        Path | None,
-        typer.Option(help="LARGE's bundle, if there is one; else one is made of the traces."),
-    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Replay so many held-out answers.")] = 24,
     dtype: options.Dtype = "auto",
     json: options.Json = None,
@@ -57,7 +53,7 @@ def plan(
     with progress() as show:
         content = run(
             stream, large, small,
-            bundle=bundle, adapter=large_adapter, layer=layer, dtype=dtype, limit=limit,
+            adapter=large_adapter, layer=layer, dtype=dtype, limit=limit,
             progress=show,
         )  # fmt: skip
     if bad.count:
@@ -106,7 +102,7 @@ def train(
     ] = None,
     bridge_rate: Annotated[
         float, typer.Option(min=0.0, help="How many times faster than SMALL the projector learns.")
-    ] = 5.0,
+    ] = 1.0,
     dtype: options.Dtype = "auto",
     new_tokens: options.NewTokensOrFile = "0",
     init: training.Init = "directional",

@@ -27,5 +27,5 @@ class BridgeConfig:
     adapter: str | Path | None = None
     how: str = "add"
     hidden: int | None = None
-    rate: float = 5.0
+    rate: float = 1.0
     dtype: str = "auto"
