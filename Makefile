@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install install-vllm demo test test-peers test-vllm lint bench bench-tailored bench-tasks bench-tokens
+.PHONY: install install-vllm demo test test-peers test-vllm lint bench bench-bridge bench-neural bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -106,3 +106,30 @@ bench-tokens: install
 		$(BIN)/python benchmarks/new_tokens.py $(TASKS)/$$task.jsonl --model 0=build/$$task-0 \
 			--model 250=build/$$task-250 --model auto=build/$$task-auto --json results/new_tokens_$$task.json; done
 	$(BIN)/python benchmarks/predictor.py $(TASKS)/*.jsonl $(TOKENIZER) --answers 4 --repeats 2 --json results/predictor.json
+
+# A large model that reads and its own six-layer cut that writes, the cut trained alone, and MiniLM as
+# the reader: on the demo's task, an hour on two cores. LARGE and BRIDGE_TRACES name others.
+LARGE = $$($(BIN)/tascel assets smollm2) --large-adapter examples/home_assistant
+CUT = $$($(BIN)/tascel assets smollm2) --adapter examples/home_assistant
+BRIDGE_TRACES = $(TRACES)
+BRIDGE_TASK = home_assistant
+COURSE = --limit 3000 --epochs 2 --valid 64 --evaluate-every 125 --lr 5e-4
+BRIDGED = $(BIN)/tascel bridge train $(BRIDGE_TRACES) --small build/cut $(COURSE)
+
+bench-bridge: install
+	$(BIN)/tascel bridge cut $(CUT) --layers 6 -o build/cut
+	$(BIN)/tascel finetune $(BRIDGE_TRACES) --model build/cut --method full $(COURSE) -o build/alone
+	$(BRIDGED) --large $(LARGE) -o build/bridged
+	$(BRIDGED) --large $$($(BIN)/tascel assets minilm) -o build/minilm
+	$(BIN)/tascel bridge plan $(BRIDGE_TRACES) --large $(LARGE) --small build/cut \
+		--json results/plan_bridge_$(BRIDGE_TASK).json
+	$(BIN)/python benchmarks/bridge.py $(BRIDGE_TRACES) --large $(LARGE) --small build/alone \
+		--bridged bridged=build/bridged --bridged MiniLM=build/minilm --json results/bridge_$(BRIDGE_TASK).json
+
+# Draft models beside n-grams for the tasks of one model: MIXED is a file of their traces, with labels.
+bench-neural: install
+	$(BIN)/tascel build $(MIXED) --model $(MIXED_MODEL) -o build/mixed
+	$(BIN)/tascel distill build/mixed $(MIXED) --model $(MIXED_MODEL) --layers 4 --steps 120 --limit 800 --tried 48 \
+		--keep-all --json results/distilled_mixed.json
+	$(BIN)/python benchmarks/neural.py build/mixed $(MIXED) --model $(MIXED_MODEL) --layers 4 --limit 24 \
+		--json results/neural_mixed.json

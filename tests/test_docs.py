@@ -70,6 +70,8 @@ def test_links_lead_somewhere():
         ("docs/tailor.md", ("tailored",)),
         ("docs/tailor.md", ("corners",)),
         ("docs/vllm.md", ("vllm",)),
+        ("docs/bridge.md", ("bridge",)),
+        ("docs/neural.md", ("neural",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):
