@@ -54,9 +54,10 @@ def test_what_is_replayed_was_not_learned(lamps):
     learned, held = _held_out(lamps, 2)
     assert len(held) == 2
     assert not {t.prompt_text for t in held} & {t.prompt_text for t in learned}
-    split = [replace(t, split="test" if i < 4 else "train") for i, t in enumerate(lamps)]
+    names = {0: "test", 1: "valid", 2: "valid"}
+    split = [replace(t, split=names.get(i, "train")) for i, t in enumerate(lamps)]
     learned, held = _held_out(split, 24)
-    assert {t.prompt_text for t in held} == {t.prompt_text for t in split[:4]}
-    assert len(learned) == 26
+    assert {t.prompt_text for t in held} == {t.prompt_text for t in split[1:3]}
+    assert len(learned) == 27
     with pytest.raises(TraceError, match="too few traces"):
-        _held_out(split[:4], 24)
+        _held_out(split[:3], 24)
