@@ -24,7 +24,7 @@ def traces(tmp_path_factory):
     lines = [
         {"prompt": f"light {i} in the den", "output": f'{{"on": "den {i % 3}"}}', "split": split}
         for i in range(30)
-        for split in ("train", "valid")
+        for split in ("train", "valid", "test")
     ]
     file.write_text("\n".join(map(json.dumps, lines)))
     return file
