@@ -159,6 +159,8 @@ def test_killed_while_writing_the_former_bundle_stays(
         lambda f: f | {"format": 2},
         lambda f: f | {"target": 3},
         lambda f: f | {"drafts": [f["drafts"][0] | {"layers": 0}]},
+        lambda f: f | {"drafts": [f["drafts"][0] | {"layers": 10**12}]},
+        lambda f: f | {"drafts": [f["drafts"][0] | {"points": {"1": {"1": 1, "1" + 12 * "0": 1}}}]},
         lambda f: f | {"drafts": [f["drafts"][0] | {"points": {}}]},
         lambda f: f | {"drafts": [f["drafts"][0] | {"points": {"1": {"1": -1}}}]},
         lambda f: f | {"drafts": [f["drafts"][0] | {"points": {"4": {"4": 1}}}]},
@@ -242,6 +244,8 @@ def test_the_least_used_draft_is_let_go(shelf_of):
         assert drafted == lone[: len(drafted)]
     for session in (*rows, again):
         session.close()
+    kept.confidence.learn(0, 0.2, True)
+    assert fresh.draft.confidence.learned().counts.sum() == confidence().counts.sum()
 
 
 def test_a_draft_that_is_too_large_drafts_nothing_and_says_so_once(shelf_of):

@@ -27,7 +27,9 @@ FACTS = f"{FOLDER}/neural.json"
 ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 _FORMAT = 1
 _MOST = 2.0**53
-_REBUILD = "The bundle is damaged: copy it again, or distil again with `tascel distill`"
+#: Tokens of a priced pass, and layers, that a draft may have.
+_WIDEST, _DEEPEST = 4096, 4096
+_REBUILD = "The bundle is damaged: copy it again, or build and distil it again"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,12 +172,12 @@ def _draft(facts: Any) -> CutDraft:
         int(rows): {int(tokens): _number(ms) for tokens, ms in by_tokens.items()}
         for rows, by_tokens in facts["points"].items()
     }
-    if any(not 0 < rows <= tokens for rows, of in points.items() for tokens in of):
+    if any(not 0 < rows <= tokens <= _WIDEST for rows, of in points.items() for tokens in of):
         raise ValueError("prices impossible passes")
     if 1 not in points or not all(points.values()):
         raise ValueError("prices no pass")
     layers = _is(facts["layers"], int)
-    if layers < 1:
+    if not 1 <= layers <= _DEEPEST:
         raise ValueError(f"has a draft of {layers} layers")
     name = _is(facts["name"], str)
     return CutDraft(name, layers, points, Confidence.from_json(facts["confidence"]))

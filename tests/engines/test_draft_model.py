@@ -284,6 +284,16 @@ def test_a_draft_that_costs_too_much_is_hardly_asked(target, toy):
     session.close()
 
 
+def test_where_another_is_sure_it_is_never_asked(drafts):
+    draft = drafts["cut"]
+    draft.forget()
+    session, before = draft.open(ask()), draft.spent
+    for _ in range(2 * PROBE):
+        assert not len(session.propose(8, PRICE, stem=Stem((9,), 0.99, 1, 0.99, 0.0)))
+    assert draft.spent == before
+    session.close()
+
+
 def test_a_bad_draft_is_asked_less_and_less(drafts, engine, byte_stream):
     draft = drafts["stranger"]
     draft.forget()
@@ -306,7 +316,8 @@ def test_the_same_requests_in_the_same_order_draft_the_same(drafts, engine, byte
 
 
 def test_warming_leaves_nothing(toy):
-    draft = NeuralDraft(toy("Llama"), OWN)
+    draft = NeuralDraft(toy("Llama"), Price.from_points({1: 40.0, 64: 60.0}))
     draft.warm()
+    assert draft.spent > 0
     assert draft.engine.fits(draft.engine.cache_tokens)
     assert draft.confidence.learned().counts.sum() == 0

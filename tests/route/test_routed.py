@@ -11,7 +11,7 @@ from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.route.classify import Classifier
-from tascel.route.draft import UNKNOWN, Lane, RoutedDraft
+from tascel.route.draft import INSTALMENT, UNKNOWN, Lane, RoutedDraft
 from tascel.route.policy import Policy, Tally
 from tascel.types import Request
 
@@ -182,8 +182,31 @@ def test_what_a_draft_of_a_lane_spends_is_told_its_policy(routed, parts):
     routed.lanes[0].policy.record = lambda *facts: counted.append(facts)
     for _ in range(2):
         session.accept([1], session.propose(8, PRICE), 1)
-    assert counted == [(2, 1, 2.0), (2, 1, 2.0)]
+    first = 2.0 * INSTALMENT  # it may have read a prompt
+    second = (2.0 - first) * INSTALMENT
+    assert counted == [(2, 1, first), (2, 1, 2.0 + second)]
+    session.propose(8, PRICE)
+    session.accept([1], Proposal.chain([1], source=4), 1)  # not of the draft alone
+    assert len(counted) == 2
+    session.accept([1], Proposal.nothing(), 0)
+    assert counted[2][2] < second  # and not booked later
+    session.close()
+    session.close()
+    assert [facts[:2] for facts in counted[3:]] == [(0, 0)]
     routed.forget()
+
+
+def test_to_have_read_a_prompt_rests_no_draft_that_pays(routed, parts):
+    routed.lanes[0].drafts, routed.lanes[0].policy = (Spending(),), Policy((GOOD,))
+    cheap = Price.from_points({1: 4.0, 64: 4.0})  # a proposal takes half a pass
+    for _ in range(20):
+        session = routed.open(asked(parts, 3))
+        session.inner.spent += 20.0  # the prompt: five passes
+        for _ in range(8):
+            offered = session.propose(8, cheap)
+            assert len(offered)
+            session.accept([1, 2, 3], offered, 2)
+        session.close()
 
 
 def test_a_draft_of_a_lane_hears_how_many_share_the_pass(routed, parts):

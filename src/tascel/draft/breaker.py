@@ -47,7 +47,10 @@ class Breaker:
         drafting: float = 0.0,
     ) -> None:
         """Book one drafted pass of `rows` rows: `offered` tokens checked beside `pending`,
-        `accepted` right; `drafting` is what making the draft took, in passes of one token."""
+        `accepted` right; `drafting` is what making the draft took, in passes of one token. While it
+        rests nothing is booked: what was drafted before has been judged."""
+        if self._rest > 0:
+            return
         gain = accepted / rows - self._cost(offered, pending, rows) - drafting
         self._balance = min(0.0, self._balance + gain)
         self._earned += gain

@@ -61,6 +61,10 @@ class Chain:
         reached = self._last if self.tokens else self.stem.open
         return self._pays(reached * self._confidence.rate(len(self.tokens)), self._terms.step)
 
+    def could_pay(self) -> bool:
+        """Whether a first guess would pay for its pass if it were sure to be right."""
+        return self._pays(self.stem.open, self._terms.step)
+
     def push(self, token: int, probability: float) -> bool:
         """Put a guess at the end, if it is worth its place in the verify pass."""
         depth = len(self._guesses)

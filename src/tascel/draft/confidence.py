@@ -92,7 +92,7 @@ class Confidence:
         if not sound:
             raise BundleError(
                 "a neural draft's table of confidence is damaged or of another version",
-                "Run `tascel distill` again",
+                "Build the bundle again, then run `tascel distill`",
             )
         return Confidence(counts)
 

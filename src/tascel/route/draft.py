@@ -17,6 +17,9 @@ from tascel.types import Request
 
 #: The task of requests that are like none.
 UNKNOWN = "unknown"
+#: For a draft that reads the prompt first, that costs many passes at once and serves all of the
+#: answer: so large a share of what is still due is booked with each pass, the rest at the end.
+INSTALMENT = 1 / 8
 
 
 @dataclass(slots=True, eq=False)
@@ -131,7 +134,7 @@ class RoutedSession:
         self._routed, self.draft, self.inner = routed, draft, inner
         self.lane = lane
         self.task = lane.name if lane else UNKNOWN
-        self._spent = 0.0
+        self._spent = self._due = 0.0
 
     def allowed(self, price: Price) -> bool:
         """Whether its task's drafts pay."""
@@ -146,18 +149,28 @@ class RoutedSession:
 
     def accept(self, tokens: Sequence[int], offered: Proposal, taken: int) -> None:
         """Move on by what was really written."""
+        drafting = self._drafting()
         if self.lane is not None and ours(offered).all():  # what others added tells nothing
-            self.lane.policy.record(len(offered), taken, self._drafting())
+            self.lane.policy.record(len(offered), taken, drafting)
         self.inner.accept(tokens, offered, taken)
 
     def _drafting(self) -> float:
-        """What the draft's own passes took since the last call, in passes of one token."""
+        """What the draft's own passes took since the last call, in passes of one token; of the
+        first, which read the prompt, an instalment."""
         price = self._routed.price
         if price is None or not isinstance(self.inner, Costly):
             return 0.0
         before, self._spent = self._spent, self.inner.spent
-        return (self._spent - before) / price.plain()
+        took = (self._spent - before) / price.plain()
+        if not before:
+            self._due, took = took, 0.0
+        paid = INSTALMENT * self._due
+        self._due -= paid
+        return took + paid
 
     def close(self) -> None:
         """Nothing outlives the request but what trust and policy learned from it."""
+        if self.lane is not None and self._due:
+            self.lane.policy.record(0, 0, self._due)
+            self._due = 0.0
         self.inner.close()

@@ -21,7 +21,7 @@ LIMIT = 8
 #: Tokens of a text that a row reads in one pass.
 PIECE = 512
 #: Where a first guess would not pay, every so-manieth time it is made all the same: else a draft
-#: that was bad for a while would never be asked again.
+#: that was bad for a while would never be asked again. Not where even a sure one would not.
 PROBE = 32
 
 
@@ -115,7 +115,7 @@ class NeuralDraft:
     def warm(self) -> None:
         """Run one pass, so that the first request does not wait for what is made on first use."""
         session = self.open(Request(id="warm", prompt=np.array([0, 1], np.int32), max_tokens=4))
-        session.propose(2, Price.free())
+        session.propose(2, Price.from_points({1: 1e9}))  # beside that, asking costs nothing
         session.close()
         self.forget()
 
@@ -132,6 +132,8 @@ class NeuralDraft:
     def _worth_asking(self, chain: Chain) -> bool:
         if chain.wants():
             return True
+        if not chain.could_pay():
+            return False
         self._declined += 1
         return self._declined % PROBE == 0
 

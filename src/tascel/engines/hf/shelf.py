@@ -11,9 +11,11 @@ from typing import cast
 from transformers import PreTrainedModel
 
 from tascel.draft.base import Proposal, Stem
+from tascel.draft.confidence import Confidence
 from tascel.draft.price import Price
 from tascel.engines.hf.draft_model import NeuralDraft, NeuralSession
 from tascel.engines.hf.layers import keep_layers, own_bytes, with_changes
+from tascel.engines.hf.load import short
 from tascel.errors import TascelError
 from tascel.neural import Neural, adapter_folder
 from tascel.types import Request
@@ -64,8 +66,8 @@ class Shelf:
         if at not in self._made:
             try:
                 draft, size = self._make(at)
-            except TascelError as reason:
-                return self._refuse(at, str(reason))
+            except (TascelError, RuntimeError) as reason:  # torch's, where memory is short
+                return self._refuse(at, short(reason))
             if size > self._most:
                 return self._refuse(at, f"{size:,} bytes are more than all drafts may hold")
             while self._made and size + sum(of for _, of in self._made.values()) > self._most:
@@ -86,7 +88,7 @@ class Shelf:
         draft = NeuralDraft(
             model,
             facts.price(self._price),
-            facts.confidence,
+            Confidence(facts.confidence.counts),
             vocab_size=self._vocab_size,
             cache_tokens=self._cache_tokens,
         )
