@@ -25,7 +25,7 @@ from tascel.draft.price import Price
 from tascel.engines.hf.engine import HfEngine
 from tascel.engines.hf.layers import keep_layers, with_changes
 from tascel.engines.hf.load import fingerprint, load_model
-from tascel.errors import ModelError, TraceError
+from tascel.errors import BundleError, ModelError, TraceError
 from tascel.store.folder import check_folder, open_folder
 from tascel.types import Trace
 
@@ -310,6 +310,22 @@ def test_all_can_be_kept_and_answers_stay(two, folder, codec, target, cheap):
     opened = Bundle.open(bundle).neural
     assert opened is not None
     assert not opened.drafts
+
+
+def test_a_bundle_that_was_built_anew_meanwhile_stays(
+    two, folder, codec, target, cheap, monkeypatch
+):
+    traces, bundle = two
+
+    def late(*args):
+        tascel.build(traces[:110], folder, bundle)
+        return training.train(*args)
+
+    monkeypatch.setattr("tascel.adapt.distill.distill.train", late)
+    config = replace(CONFIG, traces_are_outputs=True, keep_all=True)
+    with pytest.raises(BundleError, match="built anew"):
+        distill(bundle, traces, codec, target, config)
+    assert Bundle.open(bundle).neural is None
 
 
 @pytest.mark.parametrize("layers", [(), (0,), (3,), (1, 9)])

@@ -16,7 +16,7 @@ from tascel.adapt.distill.ways import Judge, Ngrams, Way
 from tascel.bundle import Bundle, put_neural
 from tascel.codec import Codec
 from tascel.draft.confidence import Confidence
-from tascel.errors import ModelError
+from tascel.errors import BundleError, ModelError
 from tascel.neural import Choice, Neural, TaskChoices
 from tascel.route.policy import Policy
 from tascel.types import Trace
@@ -39,7 +39,8 @@ def distill(
     by the factor that `Policy` asks for. The bundle then holds what is needed.
 
     Raises:
-        BundleError: no bundle, a damaged one, one of another tokenizer, or it cannot be written.
+        BundleError: no bundle, a damaged one, one of another tokenizer, or of other tasks than when
+            it was begun; or it cannot be written.
         ModelError: the model has not so many layers, or keeps them in no list.
         TraceError: too few traces.
     """
@@ -60,6 +61,7 @@ def distill(
         neural, kept = _kept(learned, judged, results, trained, confidences, target)
         stored = bool(neural.drafts)
         if stored or opened.neural is not None:
+            _same_tasks(Bundle.open(bundle, codec), opened)
             put_neural(bundle, neural, [trained[at].folder for at in kept], codec)
     return Distilled([one.made for one in trained], results, stored)
 
@@ -75,6 +77,11 @@ def _check(target: Target, config: DistillConfig) -> None:
             f"no draft can have {', '.join(map(str, config.layers))} of {count} layers",
             f"Choose from 1 to {count - 1}",
         )
+
+
+def _same_tasks(now: Bundle, then: Bundle) -> None:
+    if [task.name for task in now.tasks] != [task.name for task in then.tasks]:
+        raise BundleError(f"{now.path}: was built anew meanwhile, of other tasks", "Distil again")
 
 
 def _confidences(
