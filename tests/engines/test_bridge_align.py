@@ -203,6 +203,18 @@ def test_new_tokens_do_not_make_a_writer_another() -> None:
     assert not Aligner(CODEC, byte_level(("t", "h"), ("th", "e"), ("e", "the")), 99).same
 
 
+def test_ids_that_a_reader_lacks_are_read_as_their_text() -> None:
+    richer = byte_level(("t", "h"), ("th", "e"), ("Ġ", "the"))
+    richer.add_tokens(["ab"])
+    a, b, ab = (richer.token_to_id(piece) for piece in ("a", "b", "ab"))
+    codec = Codec(richer, None, [richer.token_to_id(EOS)], new_tokens=NewTokens({ab: (a, b)}))
+    assert Aligner(codec, richer, 99).same
+    ids = np.array([a, ab, b, ab + 1], np.int32)
+    reading = Aligner(codec, WRITER, 99)(ids)
+    assert reading.ids == [a, a, b, b]
+    assert shared(reading) == [[0], [1, 2], [3], []]
+
+
 @given(st.lists(st.integers(0, 258), max_size=12))
 def test_ids_that_are_no_text_keep_their_places(ids: list[int]) -> None:
     reading = Aligner(CODEC, byte_level(), 99)(np.array(ids, np.int32))

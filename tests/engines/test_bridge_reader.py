@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,14 @@ def test_what_is_longer_than_its_context_is_cut(larges: Any, codec: Codec) -> No
     (found,) = Reader.load(larges["bert"]).read([prompt], codec)  # 64 positions
     assert found.covered[:20].any()
     assert not found.covered[-50:].any()
+
+
+def test_a_reader_that_is_gone_leaves_no_model_in_memory(larges: Any, codec: Codec) -> None:
+    reader = Reader.load(larges["llama"])
+    reader.read(prompts(codec), codec)
+    left = weakref.ref(reader._body)
+    del reader
+    assert left() is None
 
 
 def test_a_dtype_is_kept(larges: Any, codec: Codec) -> None:

@@ -88,14 +88,16 @@ class Aligner:
     """Reads the prompts of a `writer` with another model's `tokenizer`, at most `limit` tokens of
     them; what lies behind is covered by nothing.
 
-    Where both read texts alike, ids stay as they are. Else the writer's special tokens, which mean
-    nothing to the other, write no bytes, and the tokenizer adds its own.
+    Where both read texts alike, ids stay as they are. Else, or if the other knows not all of them,
+    the writer's special tokens, which mean nothing to the other, write no bytes, and the tokenizer
+    adds its own.
     """
 
     def __init__(self, writer: Codec, tokenizer: Tokenizer, limit: int) -> None:
         self._limit = limit
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())  # it is set to truncate
         self.same = same(writer, self._tokenizer)
+        self._end = 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
         self._writes = TokenBytes(writer.tokenizer)
         self._reads = TokenBytes(self._tokenizer)
         added = writer.tokenizer.get_added_tokens_decoder()
@@ -105,7 +107,7 @@ class Aligner:
     def __call__(self, prompt: Ids) -> Reading:
         """The reading of a prompt i32[n]."""
         ids = cast(list[int], prompt.tolist())
-        if self.same:
+        if self.same and max(ids, default=0) < self._end:
             kept = np.arange(min(len(ids), self._limit))
             first, count = np.arange(len(ids)), np.zeros(len(ids), np.int64)
             count[kept] = 1
@@ -140,7 +142,7 @@ def same(writer: Codec, tokenizer: Tokenizer) -> bool:
     new = writer.new_tokens.runs
     known = writer.tokenizer.get_vocab(with_added_tokens=True)
     base = {token: id_ for token, id_ in known.items() if id_ not in new} if new else known
-    if base != tokenizer.get_vocab(with_added_tokens=True):
+    if tokenizer.get_vocab(with_added_tokens=True) not in (known, base):
         return False
     one, other = (t.encode(_PROBE, add_special_tokens=False) for t in (writer.tokenizer, tokenizer))
     return one.ids == other.ids

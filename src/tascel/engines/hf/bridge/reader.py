@@ -3,7 +3,7 @@ tokens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -52,10 +52,10 @@ class Reader:
         self._body = body
         self._tokenizer = tokenizer
         self._aligner: tuple[Codec, Aligner] | None = None
-        self._seen: Any = None
+        self._seen: list[torch.Tensor] = []
         if stack is not None:
             # What the last layer kept says, before the norm that belongs behind the whole stack.
-            stack[-1].register_forward_hook(self._see)
+            stack[-1].register_forward_hook(_noting(self._seen))
 
     @staticmethod
     def load(
@@ -128,19 +128,25 @@ class Reader:
     def _pass(self, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
         """`[B, L, d]` of ids i64[B, L], padded behind as `mask` says."""
         device = self._body.device
-        cache = {} if self._seen is None and self.layer is None else {"use_cache": False}
+        cache = {} if self.layer is None else {"use_cache": False}
         with torch.no_grad():
             out = self._body(input_ids=ids.to(device), attention_mask=mask.to(device), **cache)
-        seen, self._seen = self._seen, None
-        return out.last_hidden_state if seen is None else seen
-
-    def _see(self, module: Any, given: Any, output: Any) -> None:
-        self._seen = output[0] if isinstance(output, tuple) else output
+        return self._seen.pop() if self._seen else out.last_hidden_state
 
     def _aligned_with(self, writer: Codec) -> Aligner:
         if self._aligner is None or self._aligner[0] is not writer:
             self._aligner = writer, Aligner(writer, self._tokenizer, self.limit)
         return self._aligner[1]
+
+
+def _noting(seen: list[torch.Tensor]) -> Callable[[Any, Any, Any], None]:
+    """A hook that leaves in `seen` what its module says. It knows no reader: in a circle with the
+    hook a model would stay in memory when its reader is gone."""
+
+    def note(module: Any, given: Any, output: Any) -> None:
+        seen[:] = [output[0] if isinstance(output, tuple) else output]
+
+    return note
 
 
 def _encodes(name: str) -> bool:
