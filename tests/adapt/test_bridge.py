@@ -127,6 +127,19 @@ def test_a_disk_without_room_is_refused_before_anything_is_read(
         keep(tmp_path / "s", prompts(codec), codec, BridgeConfig(large))
 
 
+def test_a_model_that_is_not_here_yet_is_fetched(
+    large: Path, codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*_: Any) -> str:
+        raise ModelError("not in the cache", "Load the model first")
+
+    monkeypatch.setattr(states, "fingerprint", missing)
+    config = BridgeConfig(large)
+    keep(tmp_path, prompts(codec), codec, config)
+    kept = KeptStates(tmp_path, prompts(codec), config)
+    assert kept.source.weights == Reader.load(large).weights
+
+
 def test_only_prompts_are_fed_and_an_untrained_bridge_changes_nothing(
     large: Path, codec: Codec, toy_folder: Path, tmp_path: Path
 ) -> None:
@@ -220,6 +233,9 @@ def test_what_makes_no_whole_model_is_refused(
     for config in (replace(FULL, method="lora", adapter_only=True), replace(FULL, method="qlora")):
         with pytest.raises(ModelError, match="written as a whole model"):
             train_bridge(TRACES, toy_folder, tmp_path, BridgeConfig(large), config)
+    with pytest.raises(ModelError, match="'stir'"):
+        train_bridge(TRACES, toy_folder, tmp_path, BridgeConfig(large, how="stir"), FULL)
+    assert not any(tmp_path.iterdir())  # before anything is read
 
 
 def test_a_plain_training_in_the_folder_leaves_no_bridge(

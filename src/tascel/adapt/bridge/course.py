@@ -20,7 +20,7 @@ from tascel.adapt.train.data import Example
 from tascel.adapt.train.saving import public_name
 from tascel.codec import Codec
 from tascel.engines.hf.bridge.folder import save_bridge
-from tascel.engines.hf.bridge.projector import Projector, fuse
+from tascel.engines.hf.bridge.projector import Projector, fuse, refuse_how
 from tascel.engines.hf.condition import Conditioner
 from tascel.errors import ModelError
 from tascel.types import Ids
@@ -76,8 +76,9 @@ class BridgeCourse(Course):
         """A bridge is a whole model.
 
         Raises:
-            ModelError: an adapter or 4 bits are wanted.
+            ModelError: an adapter or 4 bits are wanted, or states cannot be fused as said.
         """
+        refuse_how(self._config.how)
         if config.adapter_only or config.method == "qlora":
             raise ModelError(
                 "a bridge is written as a whole model, trained in full or with LoRA",

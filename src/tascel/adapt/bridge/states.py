@@ -84,8 +84,14 @@ def keep(
         ModelError: the large model cannot be loaded, or the disk has no room.
     """
     places, total = _places(prompts)
+    reader: Reader | None = None
+    try:
+        weights = fingerprint(config.large, config.adapter)
+    except ModelError:  # loading fetches what is not here yet, or says what is wrong
+        reader = _reader(config)
+        weights = reader.weights
     asked = {
-        "weights": fingerprint(config.large, config.adapter),
+        "weights": weights,
         "asked_layer": config.layer,
         "dtype": config.dtype,
         "writer": writer.fingerprint,
@@ -97,15 +103,13 @@ def keep(
         known = None
     if known is not None and known["read"] == len(places):
         return
-    reader = Reader.load(config.large, config.layer, config.adapter, config.dtype)
+    reader = reader or _reader(config)
     facts = {**asked, "layer": reader.layer, "width": reader.width}
-    if known is None:
-        _room(folder, total, reader.width)
-    folder.mkdir(parents=True, exist_ok=True)
-    states, covered = _maps(folder, total, reader.width, shared=True)
     # Those of like length are read together; the order is the same whenever it is gone on with.
     order = sorted({_key(p): p for p in prompts}.items(), key=lambda item: (len(item[1]), item[0]))
     begun: int = known["read"] if known else 0
+    _room(folder, sum(len(prompt) for _, prompt in order[begun:]), reader.width)
+    states, covered = _maps(folder, total, reader.width, shared=True)
     progress("reading prompts", begun, len(order))
     for batches, at in enumerate(range(begun, len(order), _BATCH), 1):
         batch = order[at : at + _BATCH]
@@ -118,6 +122,10 @@ def keep(
         if done == len(order) or batches % _NOTED == 0:
             _note(folder, facts, done)
         progress("reading prompts", done, len(order))
+
+
+def _reader(config: BridgeConfig) -> Reader:
+    return Reader.load(config.large, config.layer, config.adapter, config.dtype)
 
 
 def _places(prompts: Sequence[Ids]) -> tuple[dict[bytes, int], int]:
@@ -152,8 +160,9 @@ def _maps(folder: Path, total: int, width: int, shared: bool) -> tuple[torch.Ten
     return mapped[0].view(total, width), mapped[1]
 
 
-def _room(folder: Path, total: int, width: int) -> None:
-    needed = total * (2 * width + 1)
+def _room(folder: Path, tokens: int, width: int) -> None:
+    """Make the folder; refuse to fill a disk that has no room for the states of so many tokens."""
+    needed = tokens * (2 * width + 1)
     folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     if free < needed:

@@ -17,12 +17,12 @@ from safetensors import SafetensorError
 from tascel.adapt.train.config import FinetuneConfig, Trained
 from tascel.adapt.train.course import Course
 from tascel.codec import Codec
-from tascel.engines.hf.load import load_model, quietly
+from tascel.engines.hf.load import BRIDGE, load_model, quietly
 from tascel.errors import ModelError
 
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")
 #: Files of a former result that would be taken for this one's.
-_STALE = ("model*.safetensors", "model.safetensors.index.json", "bridge.*")
+_STALE = ("model*.safetensors", "model.safetensors.index.json", *BRIDGE)
 _FACTS = "training.json"
 _FRESH = ".writing"
 

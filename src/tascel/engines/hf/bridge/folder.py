@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from tascel.codec import Codec
 from tascel.engines.hf.bridge.projector import HOWS, Projector, fuse
 from tascel.engines.hf.bridge.reader import Reader
-from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, load_model, named
+from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, load_model, named, short
 from tascel.errors import ModelError
 from tascel.store.file import whole_file
 from tascel.types import Ids
@@ -221,8 +221,9 @@ def _projector(folder: Path, facts: BridgeFacts) -> Projector:
     try:
         projector.load_state_dict(_files.load_file(folder / _WEIGHTS))
     except (OSError, SafetensorError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ModelError(f"{folder / _WEIGHTS} cannot be used ({first})", _DAMAGED) from error
+        raise ModelError(
+            f"{folder / _WEIGHTS} cannot be used ({short(error)})", _DAMAGED
+        ) from error
     return projector.float()
 
 

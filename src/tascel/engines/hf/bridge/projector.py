@@ -27,8 +27,7 @@ class Projector(nn.Module):
 
     def __init__(self, read: int, hidden: int, write: int, how: str = "add") -> None:
         super().__init__()
-        if how not in HOWS:
-            raise ModelError(f"states cannot be fused by {how!r}", f"Say {' or '.join(HOWS)}")
+        refuse_how(how)
         self.read, self.hidden, self.write, self.how = read, hidden, write, how
         self.first = nn.Linear(read, hidden)
         self.last = nn.Linear(hidden, write)
@@ -42,6 +41,16 @@ class Projector(nn.Module):
         """`[..., write]` of states `[..., read]` of any dtype, in the projector's own."""
         states = F.rms_norm(states.to(self.first.weight), (self.read,), eps=1e-6)
         return self.scale * self.last(F.relu(self.first(states)))
+
+
+def refuse_how(how: str) -> None:
+    """See that states can be fused so.
+
+    Raises:
+        ModelError: `how` is none of `HOWS`.
+    """
+    if how not in HOWS:
+        raise ModelError(f"states cannot be fused by {how!r}", f"Say {' or '.join(HOWS)}")
 
 
 def fuse(
