@@ -99,6 +99,7 @@ def build(
     adapter: str | Path | None = None,
     config: BuildConfig | None = None,
     command: Sequence[str] = (),
+    large: str | Path | None = None,
     progress: Progress = silent,
 ) -> Bundle:
     """Learn the task of `traces` and write a bundle for `model` to the folder `out`.
@@ -110,6 +111,7 @@ def build(
         model: Hugging Face id or folder. Only its tokenizer is read, unless own outputs are wanted.
         adapter: a PEFT folder on top of it.
         command: the command line to note in the manifest; paths are cut to their last part.
+        large: where the large model of a bridged one is, if not where its folder says.
 
     Raises:
         TraceError: no usable trace.
@@ -121,7 +123,7 @@ def build(
     if isinstance(traces, str | Path):
         traces = read_traces(traces)
     thinned, sample, counts = _read(traces, codec, config, progress)
-    own = _own_outputs(sample, codec, model, adapter, out, config, progress)
+    own = _own_outputs(sample, codec, model, adapter, large, out, config, progress)
     kept = thinned.kept
     outputs = [own.get(trace.serial, trace.output) for trace in kept]
     prompts = [trace.prompt for trace in kept]
@@ -217,6 +219,7 @@ def _own_outputs(
     codec: Codec,
     model: str | Path,
     adapter: str | Path | None,
+    large: str | Path | None,
     out: Path,
     config: BuildConfig,
     progress: Progress,
@@ -240,7 +243,7 @@ def _own_outputs(
 
         facts = read_bridge(model)
         lm = load_model(model, adapter, bridged=facts is not None)
-        bridge = open_bridge(model, facts, lm, codec) if facts is not None else None
+        bridge = open_bridge(model, facts, lm, codec, large) if facts else None
 
         journal.parent.mkdir(parents=True, exist_ok=True)
         with journal.open("a", encoding="utf-8") as file:

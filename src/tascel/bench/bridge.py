@@ -100,18 +100,14 @@ def plan(
         ModelError: a model cannot be loaded.
         TraceError: there is nothing to replay.
     """
-    from tascel.engines.hf.bridge.reader import Reader
-
     learned, held = _held_out(traces, limit)
-    reader = Reader.load(large, layer, adapter, dtype)
     writer = Codec.from_pretrained(small)
     prompt = _typical([writer.prompt(t.messages, t.tools) for t in held])
     progress("measuring the reading", 0, None)
-    reading = _least(lambda: reader.read([prompt], writer))
-    read_layers, encoder = reader.layer, reader.layer is None
+    reading, read_layers = _reading(large, adapter, layer, dtype, prompt, writer)
     with TemporaryDirectory() as work:
         makers = _Bundles(learned, Path(work), progress)
-        whole = None if encoder else _measured(large, adapter, dtype, held, makers, progress)
+        whole = _measured(large, adapter, dtype, held, makers, progress) if read_layers else None
         one = _measured(small, None, dtype, held, makers, progress)
     names = public_name(large), public_name(small)
     return report(*names, whole, one, reading, read_layers, len(held), len(learned))
@@ -215,6 +211,22 @@ class _Bundles:
             build(self._learned, model, out, adapter=adapter, progress=self._progress)
             self._made[codec.fingerprint] = out
         return self._made[codec.fingerprint]
+
+
+def _reading(
+    large: str | Path,
+    adapter: str | Path | None,
+    layer: int | None,
+    dtype: str,
+    prompt: Ids,
+    writer: Codec,
+) -> tuple[float, int | None]:
+    """What reading a prompt takes, and after how many layers it is read, None for an encoder."""
+    from tascel.engines.hf.bridge.reader import Reader
+
+    reader = Reader.load(large, layer, adapter, dtype)
+    # A GPU is done only when numbers are asked of it.
+    return _least(lambda: reader.read([prompt], writer)[0].states.cpu()), reader.layer
 
 
 def _measured(

@@ -187,8 +187,8 @@ def _lengths(content: dict[str, Any]) -> str:
     even, paid = content["break_even_tokens"], content["paid_back_tokens"]
     if even is None:
         return "The small model's steps are not shorter than the large one's, or that has none."
-    tokens = content["small"]["tokens"] + 1
+    tokens = content["small"]["tokens"]
     return (
         f"Without drafts, bridged is ahead from {even:,.1f} tokens on, and the large model's whole "
-        f"prefill is paid back after {paid:,.1f}; answers have {tokens:,.1f} here."
+        f"prefill is paid back after {paid:,.1f}; answers have {tokens:,.1f} behind the first here."
     )

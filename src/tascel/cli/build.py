@@ -31,6 +31,7 @@ def build(
         ),
     ] = "auto",
     max_tokens: options.MaxTokens = 512,
+    large: options.Large = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Learn the task of TRACES for a model and write a bundle."""
@@ -46,7 +47,7 @@ def build(
     with progress() as report:
         bundle = run(
             stream, model, output, adapter=adapter, config=config, command=sys.argv,
-            progress=report,
+            large=large, progress=report,
         )  # fmt: skip
     if bad.count:
         err.print(str(bad), markup=False)

@@ -29,6 +29,7 @@ def profile(
     ] = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
+    large: options.Large = None,
 ) -> None:
     """Measure anew what a pass costs by its rows and tokens, and keep it in the price file."""
     from tascel.engines.profile import kept_price, price_of
@@ -44,7 +45,7 @@ def profile(
     options.no_flags(flags)
     runner = load(
         bundle, model=model, adapter=adapter, dtype=dtype, device=device,
-        head="fast" if fast else head, drafts=bundle is None,
+        head="fast" if fast else head, large=large, drafts=bundle is None,
     )  # fmt: skip
     with progress() as report:
         price = price_of(
