@@ -28,7 +28,8 @@ from tascel.builder import build
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.engines.hf.load import tokenizer_of
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.traces.read import read_traces
 from tascel.types import Trace
 

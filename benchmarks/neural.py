@@ -43,11 +43,12 @@ from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.engines.hf.layers import keep_layers, with_changes
 from tascel.engines.hf.shelf import Shelf
+from tascel.loading import load
 from tascel.neural import adapter_folder
 from tascel.route.draft import UNKNOWN, Lane, RoutedDraft
 from tascel.route.extend import ExtendedDraft
 from tascel.route.policy import Policy
-from tascel.runner import Runner, load
+from tascel.runner import Runner
 from tascel.types import Request
 
 ALL = "all"

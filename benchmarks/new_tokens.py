@@ -32,7 +32,8 @@ from scores import difference, exact, f1
 from tascel.bench.bootstrap import interval
 from tascel.bench.contenders import Answer, Contender, contenders
 from tascel.builder import BuildConfig, build
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.traces.read import read_traces
 from tascel.types import Sampling, Trace
 

@@ -14,7 +14,7 @@ from statistics import median
 
 from tascel.bench.prompts import prompts, requests
 from tascel.decode.loop import complete
-from tascel.runner import load
+from tascel.loading import load
 
 SYSTEM = """You are the voice assistant of a smart home. Turn each command into one JSON object
 with the keys "intent" and, if the command names anything, "slots". Known intents are: turning

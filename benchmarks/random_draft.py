@@ -20,7 +20,7 @@ from tascel.decode.loop import complete
 from tascel.demo.run import Demo
 from tascel.draft.base import Proposal
 from tascel.draft.breaker import Breaker
-from tascel.runner import load
+from tascel.loading import load
 
 
 class Random:

@@ -39,7 +39,8 @@ from scores import difference, exact, f1
 from tascel.bench.bootstrap import interval
 from tascel.decode.loop import complete
 from tascel.engines.hf.head import Head
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.traces.read import read_traces
 from tascel.types import Completion, Request, Sampling, Trace
 

@@ -14,7 +14,7 @@ from tascel.demo import household
 from tascel.demo.run import Demo
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
-from tascel.runner import load
+from tascel.loading import load
 from tascel.types import Sampling
 
 pytestmark = pytest.mark.real

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tascel.bench.replay import replay
     from tascel.bench.verify import verify
     from tascel.builder import build
-    from tascel.runner import load
+    from tascel.loading import load
 
 __all__ = [
     "Chunk",
@@ -35,7 +35,7 @@ __all__ = [
 
 _LAZY = {
     "build": "tascel.builder",
-    "load": "tascel.runner",
+    "load": "tascel.loading",
     "replay": "tascel.bench.replay",
     "verify": "tascel.bench.verify",
 }

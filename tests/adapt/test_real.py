@@ -17,7 +17,7 @@ from tascel.decode.loop import complete
 from tascel.demo import household
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
-from tascel.runner import load
+from tascel.loading import load
 from tascel.traces.read import read_traces
 
 pytestmark = pytest.mark.real

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 import tascel
-import tascel.runner
+import tascel.loading
 from tascel.bench.contenders import contenders
 from tascel.bench.verify import verify
 from tascel.builder import BuildConfig
@@ -37,7 +37,7 @@ WRITERS = {"llama": "GPT2", "t5": "Llama", "bert": "Qwen2"}
 def price(monkeypatch: pytest.MonkeyPatch) -> None:
     """A toy's passes are too short to measure: drafts must not depend on that noise."""
     known = Price.from_points({1: 1.0, 33: 1.6})
-    monkeypatch.setattr(tascel.runner, "price_of", lambda *_, **__: known)
+    monkeypatch.setattr(tascel.loading, "price_of", lambda *_, **__: known)
 
 
 def other_tokenizer(tokenizer: Any) -> Any:

@@ -13,7 +13,8 @@ from tascel.decode.loop import complete
 from tascel.demo.run import Demo
 from tascel.draft.price import Price
 from tascel.grammar import CompiledGrammar, Grammars, Guide
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.types import Sampling
 
 pytestmark = pytest.mark.real

@@ -110,7 +110,7 @@ def _prices(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A toy's passes are too short to measure: drafts must not depend on that noise."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TASCEL_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("tascel.runner.price_of", lambda *_, **__: Price.free())
+        patch.setattr("tascel.loading.price_of", lambda *_, **__: Price.free())
         yield
 
 
@@ -618,7 +618,7 @@ def test_the_price_is_measured_once_for_a_structure(
 ) -> None:
     from tascel.engines import profile
 
-    monkeypatch.setattr("tascel.runner.price_of", profile.price_of)
+    monkeypatch.setattr("tascel.loading.price_of", profile.price_of)
     monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
     opened = [Drafts(bundle, toy("Llama", seed=seed), tok).runner for seed in (1, 2)]
     assert len([*tmp_path.rglob("*.json")]) == 1

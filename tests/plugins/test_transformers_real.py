@@ -15,7 +15,7 @@ pytestmark = pytest.mark.real
 
 
 def test_the_demo_task_in_generate(monkeypatch, capsys):
-    monkeypatch.setattr("tascel.runner.price_of", lambda *_, **__: Price.free())
+    monkeypatch.setattr("tascel.loading.price_of", lambda *_, **__: Price.free())
     demo = Demo(lambda stage, done, total: None)
     demo.prepare()
     demo.learn()

@@ -29,7 +29,8 @@ from tascel.draft.price import Price
 from tascel.engines.hf.load import tokenizer_of
 from tascel.engines.profile import ROUNDS, measure
 from tascel.errors import TraceError
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.traces.folds import folds, groups
 from tascel.types import Ids, Trace
 

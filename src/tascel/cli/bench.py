@@ -67,7 +67,7 @@ def bench(
     from tascel.bench.contenders import contenders
     from tascel.bench.prompts import prompts as read
     from tascel.bench.prompts import requests
-    from tascel.runner import load
+    from tascel.loading import load
     from tascel.traces.read import BadLines
 
     bad = BadLines()

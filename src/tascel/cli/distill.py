@@ -52,7 +52,7 @@ def distill(
     from tascel.adapt.distill.config import DistillConfig, Target
     from tascel.adapt.distill.distill import distill as run
     from tascel.draft.ngram import DraftConfig
-    from tascel.runner import load
+    from tascel.loading import load
     from tascel.traces.read import BadLines, read_traces
 
     config = DistillConfig(

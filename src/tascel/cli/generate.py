@@ -73,7 +73,7 @@ def generate(
     """Answer prompts. In the terminal, tokens that were drafted are coloured."""
     from tascel.bench.prompts import prompts as read
     from tascel.errors import RequestError
-    from tascel.runner import load
+    from tascel.loading import load
     from tascel.traces.read import BadLines
     from tascel.types import Sampling, Trace
 

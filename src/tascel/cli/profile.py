@@ -33,7 +33,7 @@ def profile(
 ) -> None:
     """Measure anew what a pass costs by its rows and tokens, and keep it in the price file."""
     from tascel.engines.profile import kept_price, price_of
-    from tascel.runner import load
+    from tascel.loading import load
 
     if engine == "vllm":
         options.only(context, "vLLM", "flags", "model", "engine")

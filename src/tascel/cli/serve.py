@@ -61,7 +61,7 @@ def serve(
 ) -> None:
     """Serve a model with an OpenAI-compatible API until SIGTERM or Ctrl-C."""
     from tascel.errors import ModelError
-    from tascel.runner import load
+    from tascel.loading import load
 
     name = name or _public(model)
     if engine == "vllm":

@@ -38,7 +38,7 @@ def verify(
     from tascel.bench.prompts import prompts as read
     from tascel.bench.prompts import requests
     from tascel.bench.verify import verify as run
-    from tascel.runner import load
+    from tascel.loading import load
     from tascel.traces.read import BadLines
     from tascel.types import Sampling
 

@@ -14,7 +14,8 @@ from tascel.builder import Progress, build
 from tascel.bundle import Bundle
 from tascel.cache import cache_folder
 from tascel.demo import household
-from tascel.runner import Runner, load
+from tascel.loading import load
+from tascel.runner import Runner
 from tascel.traces.read import read_traces
 from tascel.types import Request, Trace
 

@@ -38,7 +38,7 @@ from tascel.draft.ngram import DraftConfig
 from tascel.engines.hf.criteria import CriteriaStopper
 from tascel.engines.hf.processors import HfProcessors, fresh
 from tascel.errors import ModelError, RequestError
-from tascel.runner import attach
+from tascel.loading import attach
 from tascel.types import Completion, Processor, Request, Sampling
 
 #: Of what `generate` hands on, all that we look at or need not.

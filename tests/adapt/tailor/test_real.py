@@ -18,7 +18,7 @@ from tascel.codec import Codec
 from tascel.decode.loop import complete
 from tascel.demo.run import Demo
 from tascel.draft.price import Price
-from tascel.runner import load
+from tascel.loading import load
 from tascel.traces.read import read_traces
 from tascel.types import Sampling
 
@@ -50,7 +50,7 @@ def tailored(tmp_path_factory):
 def load_with(tailored, monkeypatch):
     # what is drafted here must not depend on how busy this machine is
     price = Price.from_points({1: 1.0, 8: 1.1, 16: 1.3, 32: 1.7, 64: 2.3})
-    monkeypatch.setattr("tascel.runner.price_of", lambda *_, **__: price)
+    monkeypatch.setattr("tascel.loading.price_of", lambda *_, **__: price)
     demo, _, folder = tailored
     return partial(load, folder / "bundle", model=demo.model, adapter=demo.adapter, dtype="float32")
 
