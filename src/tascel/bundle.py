@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +25,7 @@ from tascel.route.draft import Lane, RoutedDraft
 from tascel.route.extend import ExtendedDraft, Stemmed
 from tascel.route.policy import Policy, Tally
 from tascel.selection import FACTS, IDS, Selection, read_selection, write_selection
-from tascel.store.folder import check_folder, open_folder, write_folder
+from tascel.store.folder import check_folder, link_or_copy, read_folder, write_folder
 from tascel.store.manifest import Manifest
 
 TOKENIZER = "tokenizer"
@@ -65,11 +64,7 @@ class Bundle:
             BundleError: missing, damaged, newer, or built with another tokenizer.
         """
         path = Path(path)
-        while True:
-            opened = Bundle._read(path, open_folder(path), codec)
-            # Another process may have put a new bundle here while its files were opened one by one.
-            if Manifest.read(path) == opened.manifest:
-                return opened
+        return read_folder(path, lambda manifest: Bundle._read(path, manifest, codec))
 
     @staticmethod
     def _read(path: Path, manifest: Manifest, codec: Codec | None) -> Bundle:
@@ -262,15 +257,11 @@ def _put(
     def fill(folder: Path) -> Manifest:
         # Damage would get a checksum of its own, and never be found.
         manifest = check_folder(path)
-        if manifest != bundle.manifest:
+        if manifest.base != bundle.manifest.base:
             raise BundleError(f"{path}: was replaced meanwhile", "Try again")
-        for name in filterfalse(former, manifest.files):
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            try:
-                (folder / name).hardlink_to(path.resolve() / name)
-            except OSError:  # a file system without links
-                shutil.copy2(path / name, folder / name)
+        for name in filterfalse(former, manifest.base):
+            link_or_copy(path.resolve() / name, folder / name)
         write(folder)
         return manifest
 
-    return write_folder(path, fill)
+    return write_folder(path, fill, carry=lambda name: True)

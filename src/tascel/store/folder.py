@@ -1,6 +1,6 @@
 """A bundle's folder on disk: written whole or not at all, listed, checksummed, mapped into memory.
 
-Knows files and arrays, not what they mean.
+Knows files and arrays, not what they mean. What is changed in place is in amend.py.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,22 +22,44 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.errors import BundleError
-from tascel.store.manifest import NAME, VERSION, FileEntry, Manifest
+from tascel.store.lock import locked
+from tascel.store.manifest import (
+    LEARNED,
+    NAME,
+    PARTIAL,
+    VERSION,
+    FileEntry,
+    Manifest,
+    is_leftover,
+)
 
 if sys.platform != "win32":
     import fcntl
 
-T = TypeVar("T", bound=np.generic)
+T = TypeVar("T")
+Scalar = TypeVar("Scalar", bound=np.generic)
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SMALL = 1 << 20  # bytes
+_SWAP = 60.0  # seconds to wait for those who change the former bundle, each for some milliseconds
 
 
-def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest:
+def write_folder(
+    path: str | Path,
+    fill: Callable[[Path], Manifest],
+    carry: Callable[[str], bool] = lambda name: False,
+) -> Manifest:
     """Write a bundle folder so that whoever opens `path` sees the former one or the new one, whole.
 
     `fill` writes its files into the empty folder it is given and returns a manifest without
     `files`; they are listed, checksummed and flushed to the disk here. An existing bundle is
-    replaced only when all of that has worked; nothing else is ever replaced.
+    replaced only when all of that has worked; nothing else is ever replaced. Until then others may
+    go on to learn into it.
+
+    Args:
+        path: where the bundle shall be.
+        fill: writes the files, none of them under `learned`.
+        carry: which of the files under `learned` that the former bundle has in its last moment go
+            over into the new one; the others are gone with it.
 
     Raises:
         BundleError: `path` holds something that is not just a bundle, another process is writing
@@ -45,18 +67,38 @@ def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest
     """
     path = Path(path).resolve()
     refuse_foreign(path)
-    try:
+    with writing(path, ours=False), ExitStack() as locks:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as locks:
-            folder = _workspace(path, locks)
-            try:
-                manifest = _sealed(folder, fill(folder))
-                refuse_foreign(path)
-                _put(folder, path, locks)
-            except BaseException:
-                shutil.rmtree(folder, ignore_errors=True)
-                raise
-            _flush(path.parent)
+        folder = _workspace(path, locks)
+        try:
+            manifest = _sealed(folder, fill(folder))
+            if path.exists():
+                locks.enter_context(locked(path, _SWAP))
+            refuse_foreign(path)
+            manifest = _carried(path, folder, manifest, carry)
+            put_manifest(folder, manifest)
+            _put(folder, path, locks)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        flush(path.parent)
+    return manifest
+
+
+@contextmanager
+def writing(path: Path, ours: bool) -> Generator[None]:
+    """What the system says while the bundle at `path` is written, in our words.
+
+    Args:
+        path: the bundle's folder, resolved.
+        ours: whether the block does nothing but write it; else an error may be about something
+            that it reads, and such a one is left alone.
+
+    Raises:
+        BundleError: the disk is full, or the folder cannot be written.
+    """
+    try:
+        yield
     except OSError as reason:
         # numpy reports a short write without an errno.
         if reason.errno in _FULL or "requested and" in str(reason):
@@ -64,12 +106,11 @@ def write_folder(path: str | Path, fill: Callable[[Path], Manifest]) -> Manifest
                 f"{path}: the disk is full, nothing was changed", "Free some space and try again"
             ) from reason
         named = Path(reason.filename if isinstance(reason.filename, str) else "")
-        if not named.is_relative_to(path.parent) and named not in path.parents:
-            raise  # the error of something that `fill` reads
+        if not ours and not named.is_relative_to(path.parent) and named not in path.parents:
+            raise
         raise BundleError(
             f"{path}: cannot be written ({reason.strerror})", "Choose a folder you may write to"
         ) from reason
-    return manifest
 
 
 def open_folder(path: str | Path) -> Manifest:
@@ -78,21 +119,7 @@ def open_folder(path: str | Path) -> Manifest:
     Raises:
         BundleError: it is no bundle, or a damaged, older or newer one.
     """
-    folder = Path(path)
-    manifest = Manifest.read(folder)
-    if manifest.version < VERSION:
-        raise BundleError(
-            f"{folder}: was built by tascel {manifest.tascel_version}, in a format of its own",
-            "Build it again with `tascel build`",
-        )
-    for name, entry in manifest.files.items():
-        try:
-            found = (folder / name).stat()
-        except (OSError, ValueError):
-            raise _damaged(folder, f"{name} is missing") from None
-        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.bytes:
-            raise _damaged(folder, f"{name} has {found.st_size} bytes, not {entry.bytes}")
-    return manifest
+    return read_folder(path, lambda manifest: manifest)
 
 
 def check_folder(path: str | Path) -> Manifest:
@@ -102,15 +129,66 @@ def check_folder(path: str | Path) -> Manifest:
         BundleError: as `open_folder`, or a file's content has changed.
     """
     folder = Path(path)
-    manifest = open_folder(folder)
+
+    def check(manifest: Manifest) -> Manifest:
+        for name, entry in manifest.files.items():
+            try:
+                found = _sha256(folder / name)
+            except OSError as reason:
+                raise _damaged(folder, f"{name} cannot be read ({reason.strerror})") from None
+            if found != entry.sha256:
+                raise _damaged(folder, f"{name} is not what was written (its checksum differs)")
+        return manifest
+
+    return read_folder(folder, check)
+
+
+def read_folder(path: str | Path, read: Callable[[Manifest], T]) -> T:
+    """What `read` makes of the bundle at `path`, of one build of it and of what had been learned at
+    one moment. Where another process put a new bundle there meanwhile, or merged files away, `read`
+    is called again.
+
+    Raises:
+        BundleError: as `open_folder`, or as `read`.
+    """
+    folder = Path(path)
+    while True:
+        manifest = current_manifest(folder)
+        try:
+            _see_files(folder, manifest)
+            made = read(manifest)
+        except (BundleError, OSError):
+            if Manifest.read(folder) == manifest:
+                raise
+            continue
+        # The name of a learned file stands for one content, so only the others can have changed.
+        if Manifest.read(folder).base == manifest.base:
+            return made
+
+
+def current_manifest(folder: Path) -> Manifest:
+    """A bundle's manifest, read only.
+
+    Raises:
+        BundleError: it is no bundle, or an older or newer one.
+    """
+    manifest = Manifest.read(folder)
+    if manifest.version < VERSION:
+        raise BundleError(
+            f"{folder}: was built by tascel {manifest.tascel_version}, in a format of its own",
+            "Build it again with `tascel build`",
+        )
+    return manifest
+
+
+def _see_files(folder: Path, manifest: Manifest) -> None:
     for name, entry in manifest.files.items():
         try:
-            found = _sha256(folder / name)
-        except OSError as reason:
-            raise _damaged(folder, f"{name} cannot be read ({reason.strerror})") from None
-        if found != entry.sha256:
-            raise _damaged(folder, f"{name} is not what was written (its checksum differs)")
-    return manifest
+            found = (folder / name).stat()
+        except (OSError, ValueError):
+            raise _damaged(folder, f"{name} is missing") from None
+        if not stat.S_ISREG(found.st_mode) or found.st_size != entry.bytes:
+            raise _damaged(folder, f"{name} has {found.st_size} bytes, not {entry.bytes}")
 
 
 def refuse_foreign(path: Path) -> None:
@@ -133,14 +211,15 @@ def refuse_foreign(path: Path) -> None:
             "Choose another folder, or remove this one yourself",
         ) from None
     for file in path.rglob("*"):
-        if not file.is_dir() and file.relative_to(path).as_posix() not in known:
+        name = file.relative_to(path).as_posix()
+        if not (file.is_dir() or name in known or is_leftover(name)):
             raise BundleError(
                 f"{path}: holds {file.name}, which is no part of the bundle",
                 "Move it away, or choose another folder for the bundle",
             )
 
 
-def map_array(path: str | Path, dtype: type[T]) -> NDArray[T]:
+def map_array(path: str | Path, dtype: type[Scalar]) -> NDArray[Scalar]:
     """A `.npy` file, read-only: mapped and shared by processes, or read where it is small, since
     each mapping keeps a file open.
 
@@ -202,19 +281,54 @@ def _lock(folder: Path, bundle: Path, locks: ExitStack) -> None:
 
 
 def _sealed(folder: Path, manifest: Manifest) -> Manifest:
-    """List and checksum the files, write the manifest, and flush all of it to the disk."""
+    """List and checksum the files, and flush all of them to the disk."""
     manifest = replace(manifest, files=dict(_listed(folder)))
-    (folder / NAME).write_text(manifest.to_json(), encoding="utf-8")
     for inside in (folder, *folder.rglob("*")):
-        _flush(inside)
+        flush(inside)
     return manifest
 
 
 def _listed(folder: Path) -> Iterator[tuple[str, FileEntry]]:
     for file in sorted(folder.rglob("*")):
         if file.is_file():
-            entry = FileEntry(bytes=file.stat().st_size, sha256=_sha256(file))
-            yield file.relative_to(folder).as_posix(), entry
+            yield file.relative_to(folder).as_posix(), entry_of(file)
+
+
+def _carried(
+    path: Path, folder: Path, manifest: Manifest, carry: Callable[[str], bool]
+) -> Manifest:
+    """`manifest` with the former bundle's learned files that go over into `folder`."""
+    former = Manifest.read(path).learned if (path / NAME).exists() else {}
+    kept = {name: entry for name, entry in former.items() if carry(name)}
+    for name in kept:
+        link_or_copy(path / name, folder / name)
+        flush(folder / name)
+    if kept:
+        flush(folder / LEARNED)
+    return replace(manifest, files={**manifest.files, **kept})
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """The file `source` under another name too, or a copy where a file system knows no links."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copy2(source, target)
+
+
+def put_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest into `folder`, in place of a former one, and flush it to the disk."""
+    partial = folder / PARTIAL
+    partial.write_text(manifest.to_json(), encoding="utf-8")
+    flush(partial)
+    partial.replace(folder / NAME)
+    flush(folder)
+
+
+def entry_of(file: Path) -> FileEntry:
+    """Size and checksum of a file."""
+    return FileEntry(bytes=file.stat().st_size, sha256=_sha256(file))
 
 
 def _sha256(file: Path) -> str:
@@ -222,7 +336,8 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Have the system write a file, or the names in a folder, to the disk."""
     if path.is_dir() and sys.platform == "win32":
         return
     handle = os.open(path, os.O_RDWR if sys.platform == "win32" else os.O_RDONLY)

@@ -14,8 +14,10 @@ from typing import Any, cast
 from tascel.errors import BundleError
 
 NAME = "manifest.json"
+PARTIAL = f"{NAME}.partial"  # one that is being written
+LEARNED = "learned"  # the folder of what was learned since the bundle was built
 FORMAT = "tascel-bundle"
-VERSION = 3
+VERSION = 4
 #: What former versions did not say: their folders can be listed and replaced, never opened.
 _SINCE = {"vocab_size": 1, "eos_ids": [0], "tasks": []}
 _MOST_IDS = 2**31  # an id is an i32
@@ -48,7 +50,8 @@ class Manifest:
     `model` and `tokenizer` identify what it was built for: the model's id, the fingerprint of its
     weights (None if unknown) and of its tokenizer. `vocab_size` and `eos_ids`, the ids that end an
     answer, are the tokenizer's. `segments` name the folders of what was learned: of all traces,
-    then of each of the `tasks`; `files` maps relative paths to what must be found there.
+    then of each of the `tasks`; `files` maps relative paths to what must be found there. Those in
+    the folder `learned` came after the bundle was built and go when they are merged.
     """
 
     model: str
@@ -64,6 +67,17 @@ class Manifest:
     tascel_version: str = field(default_factory=lambda: package_version("tascel"))
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     version: int = VERSION
+
+    @property
+    def base(self) -> dict[str, FileEntry]:
+        """The files of the build itself. Where they are equal, it is the same one, whatever was
+        learned since."""
+        return {name: entry for name, entry in self.files.items() if not is_learned(name)}
+
+    @property
+    def learned(self) -> dict[str, FileEntry]:
+        """The files that were added since. A name stands for one content forever."""
+        return {name: entry for name, entry in self.files.items() if is_learned(name)}
 
     def to_json(self) -> str:
         """The text of `manifest.json`."""
@@ -109,6 +123,16 @@ class Manifest:
             return _typed({**(_SINCE if version < VERSION else {}), **fields, "version": version})
         except ValueError as reason:
             raise _damaged(path, str(reason)) from None
+
+
+def is_learned(name: str) -> bool:
+    """Whether this file of a bundle came after it was built."""
+    return name.startswith(f"{LEARNED}/")
+
+
+def is_leftover(name: str) -> bool:
+    """Whether a file of this name is ours though no manifest lists it: a killed process left it."""
+    return name == PARTIAL or re.fullmatch(LEARNED + r"/[0-9a-f]{32}\.npz", name) is not None
 
 
 def public_command(args: Sequence[str]) -> tuple[str, ...]:
