@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from tascel.decode.walk import ours
-from tascel.draft.base import BatchDraft, Costly, Draft, Forgetful, Proposal, Session
+from tascel.draft.base import Costly, Draft, Forgetful, Proposal, Session
+from tascel.draft.group import propose_by_draft
 from tascel.draft.ngram import NgramDraft
 from tascel.draft.price import Price
 from tascel.route.classify import Classifier
@@ -74,21 +75,11 @@ class RoutedDraft:
         rows_of_pass: int | None = None,
     ) -> list[Proposal]:
         """Draft for all rows of a batch, those of one draft in one call, but no lane that rests."""
-        proposals = [Proposal.nothing()] * len(sessions)
         lanes = {id(session.lane): session for session in sessions}
         allowed = {key: session.allowed(price) for key, session in lanes.items()}
-        in_all = rows_of_pass or len(sessions)
-        rows: dict[int, list[int]] = {}
-        for row, session in enumerate(sessions):
-            if allowed[id(session.lane)]:
-                rows.setdefault(id(session.draft), []).append(row)
-        for some in rows.values():
-            inner = [sessions[row].inner for row in some]
-            room = [rooms[row] for row in some]
-            found = _proposed(sessions[some[0]].draft, inner, room, price, pending, in_all)
-            for row, proposal in zip(some, found, strict=True):
-                proposals[row] = proposal
-        return proposals
+        drafts = [session.draft if allowed[id(session.lane)] else None for session in sessions]
+        inner = [session.inner for session in sessions]
+        return propose_by_draft(drafts, inner, rooms, price, pending, rows_of_pass)
 
     def warm(self) -> None:
         """Run every kernel once, so that the first request does not wait for a compiler."""
@@ -103,21 +94,6 @@ class RoutedDraft:
             for draft in lane.drafts:
                 if isinstance(draft, Forgetful):
                     draft.forget()
-
-
-def _proposed(
-    draft: Draft,
-    sessions: Sequence[Session],
-    rooms: Sequence[int],
-    price: Price,
-    pending: int,
-    rows_of_pass: int,
-) -> list[Proposal]:
-    """What one draft proposes for its rows of a pass that has others beside them."""
-    if isinstance(draft, BatchDraft):
-        return draft.propose_many(sessions, rooms, price, pending, rows_of_pass)
-    pairs = zip(sessions, rooms, strict=True)
-    return [session.propose(room, price, pending) for session, room in pairs]
 
 
 class RoutedSession:
