@@ -158,16 +158,28 @@ def attach(
     price = Price.free()
     if bundle and drafts:
         price = price_of(engine, setting, progress=profile)
-        config = config or DraftConfig()
-        config = replace(config, trees=config.trees and engine.trees)
         full = model if vocabulary is None else None
-        draft = bundle.draft(config, _neural(bundle, full, weights, engine, price, config))
+        draft = _draft(bundle, full, weights, engine, price, config or DraftConfig())
     runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head,
                     conditioner=conditioner)  # fmt: skip
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()
     return runner
+
+
+def _draft(
+    bundle: Bundle,
+    model: PreTrainedModel | None,
+    weights: str,
+    engine: Engine,
+    price: Price,
+    config: DraftConfig,
+) -> Draft:
+    """The draft of one bundle, as the engine can check it; `model` is None where its head is
+    tailored."""
+    config = replace(config, trees=config.trees and engine.trees)
+    return bundle.draft(config, _neural(bundle, model, weights, engine, price, config))
 
 
 def _neural(
@@ -186,7 +198,7 @@ def _neural(
     if neural.target != weights or model is None:
         whose = "other weights than these" if model is not None else "a head that is not tailored"
         warnings.warn(
-            f"{bundle.path} has neural drafts for {whose}: n-grams draft alone", stacklevel=4
+            f"{bundle.path} has neural drafts for {whose}: n-grams draft alone", stacklevel=5
         )
         return None
     from tascel.engines.hf.shelf import Shelf
