@@ -15,8 +15,9 @@ F = TypeVar("F", bound=Callable[..., object])
 
 
 def digest(folder: Path) -> str:
-    """Names what all the sources in `folder` say."""
-    sources = b"".join(file.read_bytes() for file in sorted(folder.glob("*.py")))
+    """Names what all the sources in `folder` say, and how this file compiles them."""
+    files = [*sorted(folder.glob("*.py")), Path(__file__)]
+    sources = b"".join(file.read_bytes() for file in files)
     return sha256(sources).hexdigest()[:12]
 
 
@@ -37,8 +38,9 @@ def version(folder: Path) -> str:
 
 
 def kernel(function: F) -> F:
-    """Compile on first use, keep on disk, and divide by zero as numpy does."""
-    return _compiled(function)
+    """Compile on first use, keep on disk, and divide by zero as numpy does. Other threads run
+    meanwhile: what learns in the background does not hold up what decodes."""
+    return _compiled(function, nogil=True)
 
 
 def part(function: F) -> F:

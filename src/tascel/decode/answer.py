@@ -15,7 +15,7 @@ from tascel.decode.pick import Picker
 from tascel.decode.reach import Reach
 from tascel.decode.stop import Detokenizer, Stopper
 from tascel.decode.walk import walk
-from tascel.draft.base import Proposal, Session
+from tascel.draft.base import Attentive, Proposal, Session
 from tascel.draft.prediction import Prediction
 from tascel.errors import ModelError, RequestError
 from tascel.types import SOURCES, Chunk, Completion, Constraint, Ids, Logprobs, Request, Stats
@@ -107,7 +107,7 @@ class Answer:
         stopper = Stopper(engine.eos_ids, request.stop, limit, detokenizer)
         constraint = request.grammar.start() if request.grammar is not None else None
         picker = Picker(request, constraint)
-        row, shared = engine.open(request.prompt, len(request.prompt) + limit)
+        row, shared = engine.open(request.prompt, len(request.prompt) + limit, request.tenant)
         return Answer(
             request,
             limit,
@@ -209,10 +209,14 @@ class Answer:
         self.seconds.append(seconds)
 
     def close(self, engine: Engine) -> None:
-        """Free the row and the draft's memory of it."""
+        """Free the row and the draft's memory of it, which hears first how an answer ended."""
         engine.close(self.row)
-        if self.session is not None:
-            self.session.close()
+        if self.session is None:
+            return
+        reason = self.stopper.reason
+        if reason is not None and self.failed is None and isinstance(self.session, Attentive):
+            self.session.finish(reason)
+        self.session.close()
 
     def completion(self) -> Completion:
         """The finished answer."""

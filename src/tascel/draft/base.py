@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.price import Price
-from tascel.types import Ids, Request
+from tascel.types import FinishReason, Ids, Request
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -105,6 +105,15 @@ class Costly(Session, Protocol):
     by a clock."""
 
     spent: float
+
+
+@runtime_checkable
+class Attentive(Session, Protocol):
+    """A session that wants to hear how its answer ended."""
+
+    def finish(self, reason: FinishReason) -> None:
+        """The answer is whole: called once, before `close`; never if it failed or was cancelled."""
+        ...
 
 
 class Draft(Protocol):

@@ -9,6 +9,7 @@ from functools import lru_cache
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
 from tascel.draft.kernels import growing, learning
@@ -80,7 +81,8 @@ class NgramDraft:
     """Drafts from what a task's traces taught and from each request's own context. Shared by all
     requests, from whose answers `calibrated` goes on learning how far to trust what it finds.
 
-    Without a `reader` prompts are not looked at: no copies, no neighbours.
+    Without a `reader` prompts are not looked at: no copies, no neighbours. `drift` is another
+    draft's, whose place this one takes: what that learned of trust holds on, for both.
     """
 
     def __init__(
@@ -90,13 +92,15 @@ class NgramDraft:
         reader: Reader | None,
         eos_ids: Iterable[int],
         config: DraftConfig | None = None,
+        drift: NDArray[np.float32] | None = None,
     ) -> None:
         self.config = config = config or DraftConfig()
+        fresh = np.zeros((2, GROUPS, SHARES), np.float32)
         self.knowledge, self.reader = knowledge, reader
         sources = knowledge.sources
         self.mixer = Mixer(
             RULES.index(config.rule), config.order, config.least, config.weight,
-            trust, np.zeros((2, GROUPS, SHARES), np.float32),
+            trust, fresh if drift is None else drift,
         )  # fmt: skip
         self.drift_rate = DRIFT_RATE if config.rule == "calibrated" else 0.0
         self.tables: tuple[Any, ...] = (
