@@ -177,7 +177,7 @@ class FakeEngine:
     def fits(self, size):
         return self.used + size <= self.cache_tokens
 
-    def open(self, prompt, size):
+    def open(self, prompt, size, tenant=None):
         assert self.fits(size)
         self.opened += 1
         self.open_rows[self.opened], self.sizes[self.opened] = [], size

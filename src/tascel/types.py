@@ -28,7 +28,8 @@ class Trace:
 
     `messages` is the conversation without the answer, in OpenAI's shape; `answer` is the last
     assistant turn (None for a prompt only). `group` names what must be held out together when
-    drafts are judged: the same template, customer or session.
+    drafts are judged: the same template, customer or session. `time` is when it was, in seconds
+    since 1970, None if unknown.
     """
 
     messages: tuple[Message, ...]
@@ -37,6 +38,7 @@ class Trace:
     task: str | None = None
     split: str | None = None
     group: str | None = None
+    time: float | None = None
 
     @property
     def prompt_text(self) -> str:
@@ -141,9 +143,11 @@ class Grammar(Protocol):
 class Request:
     """One prompt on its way through the decode loop, as token ids.
 
-    `prediction` is what the caller expects the answer to be, a source of drafts. `processors` makes
-    what changes logits in this answer, after the penalties. `logprobs` asks for the log-probability
-    of each token and of so many likeliest ones.
+    `tenant` is whose the request is, where several share a model: only what was learned for that
+    tenant drafts for it, and no other reuses what it read. `prediction` is what the caller expects
+    the answer to be, a source of drafts. `processors` makes what changes logits in this answer,
+    after the penalties. `logprobs` asks for the log-probability of each token and of so many
+    likeliest ones.
     """
 
     id: str
@@ -152,6 +156,7 @@ class Request:
     stop: tuple[str, ...] = ()
     max_tokens: int = 256
     task: str | None = None
+    tenant: str | None = None
     prediction: Ids | None = None
     grammar: Grammar | None = None
     processors: Callable[[], Sequence[Processor]] | None = None

@@ -134,6 +134,11 @@ def test_prompts_alike_wait_for_the_first_to_be_read(fake_engine: Any, byte_stre
     assert scheduler.running == 2
     run(scheduler)
     assert engine.batches[:3] == [1, 2, 3]
+    for name in "ab":  # nothing of another tenant is waited for: it would not be shared
+        scheduler.add(Request(name, prompt, max_tokens=4, tenant=name))
+    scheduler.step()
+    assert scheduler.running == 2
+    run(scheduler)
 
 
 def test_whoever_is_cancelled_is_gone(

@@ -263,6 +263,25 @@ def test_what_is_shared(toy: Any) -> None:
     assert opened(off, text, 80)[1] == 0
 
 
+def test_nothing_is_shared_between_tenants(toy: Any) -> None:
+    engine = HfEngine(toy(), cache_tokens=1024)
+    text = np.random.default_rng(0).integers(0, 270, 60).astype(np.int32)
+
+    def read(tenant: str | None) -> tuple[Any, int]:
+        row, shared = engine.open(text, 80, tenant)
+        engine.check([row], [text[shared:]], [Proposal.nothing()])
+        engine.keep([row], [[]])
+        return row, shared
+
+    (first, shared), (other, shared_by_other) = read("a"), read("b")
+    assert shared == shared_by_other == 0  # rows that are open
+    assert engine.open(text, 80, "a")[1] == engine.open(text, 80, "b")[1] == 59
+    engine.close(first)  # kept, and not for others
+    assert read("c")[1] == read(None)[1] == 0
+    engine.close(other)  # the same text, kept beside the first one's
+    assert engine.open(text, 80, "a")[1] == engine.open(text, 80, "b")[1] == 59
+
+
 def test_a_failed_pass_over_a_rope_switch_is_not_shared(
     toy: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

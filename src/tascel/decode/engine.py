@@ -91,11 +91,11 @@ class Engine(Protocol):
         """Whether a row of `size` tokens could be opened now."""
         ...
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+    def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
         """A row that will hold up to `size` tokens, prompt and answer.
 
-        Also how many tokens of `prompt` it holds already, since another row read them: less than
-        all, so that there is something to read.
+        Also how many tokens of `prompt` it holds already, since another row of the same `tenant`
+        read them: less than all, so that there is something to read.
         """
         ...
 

@@ -130,7 +130,7 @@ class Scheduler:
         return any(
             common(answer.request.prompt, request.prompt) - answer.read_tokens >= worth
             for answer in self._running
-            if len(answer.unread)
+            if len(answer.unread) and answer.request.tenant == request.tenant
         )
 
     def _share(self) -> tuple[list[Answer], list[int]]:

@@ -118,9 +118,10 @@ class HfEngine:
         """Whether the budget has room for a row of `size` tokens."""
         return self._rows.fits(size)
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
-        """A row of `size` tokens, and how many of `prompt` it holds already."""
-        return self._rows.open(prompt, size)
+    def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
+        """A row of `size` tokens, and how many of `prompt` it holds already: no more than this
+        tenant's other rows have read."""
+        return self._rows.open(prompt, size, tenant)
 
     def check(
         self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]

@@ -25,9 +25,10 @@ from tascel.types import Ids
 @dataclass(slots=True, eq=False)
 class PackedRow:
     """One request's place in the slab: it holds `tokens` and, until `keep`, `offered`. `prompt`
-    says what its prompt is fed as, if not its ids."""
+    says what its prompt is fed as, if not its ids; `tenant` is whose it is."""
 
     block: Block
+    tenant: str | None
     tokens: list[int] = field(default_factory=list[int])
     offered: list[int] = field(default_factory=list[int])
     prompt: Prompt | None = None
@@ -63,15 +64,16 @@ class Packed:
         """Whether a block is free, or kept only for a closed row's text."""
         return self._slab.room(size, self._prefixes.blocks)
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
-        """A row with a copy of the longest beginning of `prompt` that another row has read."""
-        found = self._beginning(prompt)
+    def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
+        """A row with a copy of the longest beginning of `prompt` that another row of the tenant has
+        read."""
+        found = self._beginning(prompt, tenant)
         if not self._slab.room(size):
             self._prefixes.give_up(size)  # what was found goes last
-            found = self._beginning(prompt)
+            found = self._beginning(prompt, tenant)
         fed = None if self.conditioned is None else Prompt(prompt)
         with torch.inference_mode():
-            row = PackedRow(self._slab.take(size), prompt=fed)
+            row = PackedRow(self._slab.take(size), tenant, prompt=fed)
             if found is not None:
                 source, count = found
                 self._slab.copy(source, row.block, count)
@@ -129,7 +131,7 @@ class Packed:
         self._rows.remove(row)
         if self.prefixes and not self._turned(len(row.tokens)):
             with torch.inference_mode():
-                self._prefixes.retain(row.tokens, row.block)
+                self._prefixes.retain(row.tokens, row.block, row.tenant)
         else:
             self._slab.free(row.block)
 
@@ -137,13 +139,13 @@ class Packed:
         """Drop the texts of closed rows."""
         self._prefixes.forget()
 
-    def _beginning(self, prompt: Ids) -> tuple[Block, int] | None:
+    def _beginning(self, prompt: Ids, tenant: str | None) -> tuple[Block, int] | None:
         # Beyond a rope switch keys are turned otherwise: those texts share nothing.
         if not self.prefixes or self._turned(len(prompt)):
             return None
         live = [row for row in self._rows if not self._turned(len(row.tokens))]
-        texts = (Text(np.array(row.tokens, np.int32), row.block) for row in live)
-        return self._prefixes.longest(prompt, texts)
+        texts = (Text(np.array(row.tokens, np.int32), row.block, row.tenant) for row in live)
+        return self._prefixes.longest(prompt, texts, tenant)
 
     def _turned(self, length: int) -> bool:
         return length > self._traits.rope_switch

@@ -17,10 +17,12 @@ SHORTEST_SHARED = 16
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Text:
-    """Tokens i32[n] whose keys lie in the first places of `block`."""
+    """Tokens i32[n] whose keys lie in the first places of `block`; `tenant` is who may share them:
+    a shared beginning shows in time and in counts, and so tells what others have read."""
 
     tokens: Ids
     block: Block
+    tenant: str | None = None
 
 
 class Prefixes:
@@ -36,10 +38,11 @@ class Prefixes:
         """What could be given up for rows."""
         return [text.block for text in self._texts]
 
-    def retain(self, tokens: Sequence[int], block: Block) -> None:
+    def retain(self, tokens: Sequence[int], block: Block, tenant: str | None = None) -> None:
         """Keep the text of a row that closes, or free its block. Long blocks are left for short."""
         new = np.array(tokens, np.int32)
-        covered = next((t for t in self._texts if common(t.tokens, new) == len(new)), None)
+        alike = [(text, common(text.tokens, new)) for text in self._texts if text.tenant == tenant]
+        covered = next((text for text, shared in alike if shared == len(new)), None)
         length = length_for(max(1, len(new)))
         moves = length < block.length
         if (
@@ -52,8 +55,9 @@ class Prefixes:
             if covered is not None:
                 self._touch(covered)
             return
-        for text in [t for t in self._texts if common(t.tokens, new) == len(t.tokens)]:
-            self._drop(text)
+        for text, shared in alike:
+            if shared == len(text.tokens):
+                self._drop(text)
         while sum(kept.length for kept in self.blocks) + length > self._budget:
             self._drop(self._texts[0])
         if moves and self._slab.room(length):
@@ -64,13 +68,17 @@ class Prefixes:
         if block.length > length:
             self._slab.free(block)
         else:
-            self._texts.append(Text(new, block))
+            self._texts.append(Text(new, block, tenant))
 
-    def longest(self, prompt: Ids, rows: Iterable[Text]) -> tuple[Block, int] | None:
-        """Where the longest shared beginning of `prompt` lies, and its length: not all of the
-        prompt, since there must be something to read."""
+    def longest(
+        self, prompt: Ids, rows: Iterable[Text], tenant: str | None = None
+    ) -> tuple[Block, int] | None:
+        """Where the longest shared beginning of `prompt` lies among the tenant's texts, and its
+        length: not all of the prompt, since there must be something to read."""
         best, count = None, SHORTEST_SHARED - 1
         for text in (*rows, *self._texts):
+            if text.tenant != tenant:
+                continue
             length = common(text.tokens, prompt[:-1])
             if length > count:
                 best, count = text, length

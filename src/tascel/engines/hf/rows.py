@@ -66,7 +66,7 @@ class RowByRow:
         """Whether the budget has so much left."""
         return size <= self._free
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+    def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
         """An empty row; nothing is shared."""
         fed = None if self.conditioned is None else Prompt(prompt)
         self._free -= size

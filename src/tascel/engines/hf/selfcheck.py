@@ -31,7 +31,9 @@ Logits = NDArray[np.float32]
 class Rows(Protocol):
     """What the checks need of an engine's rows."""
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]: ...  # noqa: D102
+    def open(  # noqa: D102
+        self, prompt: Ids, size: int, tenant: str | None = None
+    ) -> tuple[Row, int]: ...
     def check(  # noqa: D102
         self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
     ) -> list[Verdict]: ...

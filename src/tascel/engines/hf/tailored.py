@@ -63,9 +63,9 @@ class Tailored:
         """Whether a row of `size` tokens has room."""
         return self._inner.fits(size)
 
-    def open(self, prompt: Ids, size: int) -> tuple[Row, int]:
+    def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
         """A row; the prompt's ids join the head until it closes."""
-        row, shared = self._inner.open(prompt, size)
+        row, shared = self._inner.open(prompt, size, tenant)
         head = self._head
         joined = head.join(cast(list[int], np.unique(prompt).tolist()), pinned=True)
         slots = np.concatenate([np.arange(len(head.static)), np.array(joined, np.intp)])
