@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
 from tascel.errors import RequestError
+from tascel.route.tenants import TenantDraft
 from tascel.runner import Runner
 from tascel.store.manifest import public_command
 from tascel.types import Request
@@ -40,6 +41,7 @@ def load(
     bundle: str | Path | None,
     *,
     model: str | Path,
+    tenants: Mapping[str, str | Path] | None = None,
     adapter: str | Path | None = None,
     dtype: str = "auto",
     device: str | None = None,
@@ -55,6 +57,8 @@ def load(
     Args:
         bundle: the bundle's folder; None decodes plainly.
         model: Hugging Face id or folder.
+        tenants: a bundle's folder for each of several that share the model, by name, instead of
+            `bundle`. A request names its tenant, and nothing of another's is drafted for it.
         adapter: a PEFT folder on top of it.
         dtype: "auto", "float32", "bfloat16" or "float16".
         device: as torch names it; default: a GPU if there is one.
@@ -63,6 +67,7 @@ def load(
         head: "full" is the model's own; with "lossless" the ids that the bundle selects and the
             prompt's guess and the whole head, off the device, has the last word; with "fast" no
             other id is ever written. "auto": lossless if the bundle has a selection, else full.
+            With tenants it is full.
         cache_tokens: what all requests together may hold of the KV cache, prompts and answers.
         large: where the large model of a bridged one is, if not where its folder says.
         profile: hears how far measuring the verify cost is, if that has to be done now.
@@ -72,13 +77,15 @@ def load(
             cannot be tailored; the large model that it is bridged to is missing, or one of the
             two has changed.
         BundleError: the bundle is damaged or belongs to another tokenizer.
-        RequestError: there is no such head, or the bundle has no selection for it.
+        RequestError: there is no such head, or the bundle has no selection for it; two tenants
+            have one bundle.
     """
     from tascel.engines.hf.bridge.folder import open_bridge, read_bridge
     from tascel.engines.hf.load import fingerprint, load_model, load_tailored, tokenizer_of
 
     codec = Codec.from_pretrained(tokenizer_of(model, adapter))
     opened = Bundle.open(bundle, codec) if bundle is not None else None
+    theirs = _bundles(tenants, codec, bundle, head) if tenants else {}
     head, selection = _head(head, opened)
     vocabulary = None
     facts = read_bridge(model)
@@ -93,18 +100,40 @@ def load(
         )  # fmt: skip
     bridge = open_bridge(model, facts, lm, codec, large) if facts is not None else None
     weights = fingerprint(model, adapter)
-    if opened and opened.manifest.weights not in (None, weights):
-        warnings.warn(
-            f"{bundle} was built from other weights than these: answers stay exact, drafts may "
-            "fit less well; build it again if this model answers differently",
-            stacklevel=2,
-        )
+    for one in [*([opened] if opened else []), *theirs.values()]:
+        if one.manifest.weights not in (None, weights):
+            warnings.warn(
+                f"{one.path} was built from other weights than these: answers stay exact, drafts "
+                "may fit less well; build it again if this model answers differently",
+                stacklevel=2,
+            )
     name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
     return attach(
-        lm, codec, opened, name=name, weights=weights, config=config, drafts=drafts,
+        lm, codec, opened, tenants=theirs, name=name, weights=weights, config=config, drafts=drafts,
         cache_tokens=cache_tokens, profile=profile, vocabulary=vocabulary, head=head,
         conditioner=bridge,
     )  # fmt: skip
+
+
+def _bundles(
+    tenants: Mapping[str, str | Path], codec: Codec, bundle: str | Path | None, head: str
+) -> dict[str, Bundle]:
+    """The tenants' bundles, opened: one for each."""
+    if bundle is not None:
+        raise RequestError("a bundle of all and bundles of tenants", "Give one or the other")
+    if head not in ("auto", "full"):
+        raise RequestError(
+            f"a {head} head knows the ids of one bundle, and every tenant has its own",
+            "Leave the head as it is",
+        )
+    owners: dict[Path, str] = {}
+    for name, folder in tenants.items():
+        if (owner := owners.setdefault(Path(folder).resolve(), name)) != name:
+            raise RequestError(
+                f"tenants {owner} and {name} have one bundle, {folder}",
+                "Give each its own: what it holds is drafted for whoever has it",
+            )
+    return {name: Bundle.open(folder, codec) for name, folder in tenants.items()}
 
 
 def _head(asked: str, bundle: Bundle | None) -> tuple[str, Selection | None]:
@@ -128,6 +157,7 @@ def attach(
     codec: Codec,
     bundle: Bundle | None,
     *,
+    tenants: Mapping[str, Bundle] | None = None,
     name: str,
     weights: str,
     config: DraftConfig | None = None,
@@ -156,12 +186,19 @@ def attach(
     setting = _setting(model, how, name, weights)
     draft: Draft | None = None
     price = Price.free()
-    if bundle and drafts:
+    if (bundle or tenants) and drafts:
         price = price_of(engine, setting, progress=profile)
         full = model if vocabulary is None else None
-        draft = _draft(bundle, full, weights, engine, price, config or DraftConfig())
+
+        def made(bundle: Bundle) -> Draft:
+            return _draft(bundle, full, weights, engine, price, config or DraftConfig())
+
+        if bundle:
+            draft = made(bundle)
+        else:
+            draft = TenantDraft({name: made(one) for name, one in (tenants or {}).items()})
     runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head,
-                    conditioner=conditioner)  # fmt: skip
+                    conditioner=conditioner, tenants=tenants or {})  # fmt: skip
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()

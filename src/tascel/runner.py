@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, TypedDict, Unpack
@@ -35,6 +35,7 @@ class Asked(TypedDict, total=False):
         max_tokens: of the answer, 512 unless given.
         task: whose draft to use, by name; otherwise, or if the bundle has none so called, the
             prompt tells.
+        tenant: whose bundle drafts, by name, where the runner has several.
         prediction: what the answer is expected to be, a source of drafts.
         grammar: what it must look like; `tascel.grammar.Grammars` makes them.
         processors: makes what else changes logits; called once for each answer.
@@ -46,6 +47,7 @@ class Asked(TypedDict, total=False):
     stop: Sequence[str]
     max_tokens: int
     task: str | None
+    tenant: str | None
     prediction: str | None
     grammar: Grammar | None
     processors: Callable[[], Sequence[Processor]] | None
@@ -64,6 +66,8 @@ class Runner:
         habit: how far the engine runs ahead under a lossless head where nothing is drafted; shared
             as the breaker is.
         conditioner: says what prompts are fed as, where the model is bridged to a larger one.
+        tenants: the bundle of each, where several share the model; then `bundle` is None, and each
+            tenant has a breaker of its own instead of this one.
     """
 
     model: PreTrainedModel
@@ -77,6 +81,7 @@ class Runner:
     head: str = "full"
     habit: Habit = field(default_factory=Habit)
     conditioner: Conditioner | None = None
+    tenants: Mapping[str, Bundle] = field(default_factory=dict[str, Bundle])
 
     def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).
@@ -111,6 +116,7 @@ class Runner:
             stop=tuple(asked.get("stop", ())),
             max_tokens=asked.get("max_tokens", 512),
             task=asked.get("task"),
+            tenant=asked.get("tenant"),
             prediction=None if expected is None else self.codec.output(expected),
             grammar=asked.get("grammar"),
             processors=asked.get("processors"),
@@ -135,7 +141,7 @@ class Runner:
             request,
             self.price,
             self.codec.stream(),
-            self.breaker if draft is None else breaker,
+            self._breaker if draft is None else breaker,
             self.habit,
         )
 
@@ -170,10 +176,14 @@ class Runner:
             self.draft.forget()
         self.engine.forget()
 
+    @property
+    def _breaker(self) -> Breaker | None:
+        return None if self.tenants else self.breaker
+
     def scheduler(self, rows: int = 16, *, plain: bool = False) -> Scheduler:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
         or with no draft (`plain`)."""
-        draft, breaker = (None, None) if plain else (self.draft, self.breaker)
+        draft, breaker = (None, None) if plain else (self.draft, self._breaker)
         loop = Loop(self.engine, draft, self.price, breaker, None if plain else self.habit)
         return Scheduler(loop, self.codec.stream, rows)
 
