@@ -1,0 +1,121 @@
+"""Processes that can be killed, and what must be true of the bundle they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tascel.records import Records
+from tascel.store.folder import check_folder, write_folder
+from tascel.store.manifest import Manifest
+
+VOCAB = 1 << 20
+HERE = Path(__file__).parent
+
+
+class Parent:
+    """A warm process that forks victims: the first one takes its time, the others none."""
+
+    def __init__(self, folder: Path) -> None:
+        self.report = folder / "report"
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "victim.py")],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def start(self, work: str, operation: int = 0, **arguments: Any) -> int:
+        """The id of a process that does `work`, and kills itself at a file operation if given."""
+        self.report.unlink(missing_ok=True)
+        asked = {"work": work, "operation": operation, "with": arguments}
+        self._process.stdin.write(json.dumps(asked | {"report": str(self.report)}) + "\n")
+        self._process.stdin.flush()
+        return int(self._process.stdout.readline())
+
+    def ended(self) -> int:
+        """Waits for the process that was started last; its exit code, -9 if it was killed."""
+        return int(self._process.stdout.readline())
+
+    def kill_at(self, operation: int, work: str, **arguments: Any) -> str:
+        """See a process killed at a file operation, and where that was."""
+        self.start(work, operation, **arguments)
+        assert self.ended() == -signal.SIGKILL
+        return self.report.read_text()
+
+    def kill_after(self, seconds: float, work: str, acks: Path, **arguments: Any) -> None:
+        """Kill a process so long after it flushed something for the first time."""
+        before = acks.stat().st_size if acks.exists() else 0
+        process = self.start(work, acks=str(acks), **arguments)
+        while not acks.exists() or acks.stat().st_size == before:
+            time.sleep(0.001)
+        time.sleep(seconds)
+        os.kill(process, signal.SIGKILL)
+        assert self.ended() == -signal.SIGKILL
+
+    def close(self) -> None:
+        self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+@pytest.fixture
+def parent(tmp_path) -> Iterator[Parent]:
+    made = Parent(tmp_path)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def eight(tmp_path) -> Iterator[list[Parent]]:
+    made = [Parent(tmp_path) for _ in range(8)]
+    yield made
+    for parent in made:
+        parent.close()
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder that could be a bundle's."""
+    about = Manifest("org/model", None, "f00d", VOCAB, (8,), {}, ("tascel", "build"), ("all",))
+
+    def fill(folder: Path) -> Manifest:
+        (folder / "page.md").write_text("x")
+        return about
+
+    write_folder(tmp_path / "b", fill)
+    return tmp_path / "b"
+
+
+def said(acks: Path) -> set[tuple[int, int]]:
+    """What was flushed, for all that the writers know."""
+    if not acks.exists():
+        return set()
+    lines = acks.read_text().splitlines()
+    return {(int(writer), int(at)) for writer, at in map(str.split, lines)}
+
+
+def found(path: Path) -> list[tuple[int, int]]:
+    """What a whole, undamaged bundle holds of what was learned."""
+    manifest = check_folder(path)
+    read = [Records.read(path / name, VOCAB) for name in manifest.learned]
+    return [(int(output[0]), int(output[1])) for part in read for output in part.outputs]
+
+
+@pytest.fixture
+def nothing_lost():
+    def check(path: Path, acks: Path) -> int:
+        """The bundle is whole, holds all that was flushed, and nothing twice; how much that is."""
+        there, flushed = found(path), said(acks)
+        assert not flushed - set(there)
+        assert len(there) == len(set(there))
+        return len(there)
+
+    return check

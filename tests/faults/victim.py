@@ -1,0 +1,145 @@
+"""Processes that learn into a bundle until they are killed. Run as a script: a warm parent that
+forks one for each line of JSON it reads, says its process id, and then how it ended.
+
+A line names the work, its arguments, and maybe the file operation at which the process kills
+itself: the n-th that it does inside a write, at the call itself, so that half a file may be there.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from random import Random
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from tascel.records import Records
+from tascel.store.amend import Change, amend, new_name
+from tascel.store.folder import link_or_copy, write_folder
+from tascel.store.manifest import Manifest
+
+VOCAB = 1 << 20
+#: What changes a bundle, by the names of the functions.
+WRITES = {"amend", "write_folder"}
+OPERATIONS = {
+    "open", "write", "flush", "close", "fsync", "rename", "replace", "unlink", "mkdir", "rmdir",
+    "link", "flock",
+}  # fmt: skip
+
+
+def kill_at(operation: int, report: str) -> None:
+    """This process kills itself at the so many-th file operation inside a write, and says which."""
+    left = operation
+
+    def profile(frame: FrameType, event: str, called: Any) -> None:
+        nonlocal left
+        if event not in ("c_call", "c_return") or called.__name__ not in OPERATIONS:
+            return
+        if not (inside := next((name for name in _callers(frame) if name in WRITES), None)):
+            return
+        left -= 1
+        if not left:
+            Path(report).write_text(f"{inside} {called.__name__} {event}")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.setprofile(profile)
+    sys.setprofile(profile)
+
+
+def _callers(frame: FrameType | None) -> Iterator[str]:
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+
+def record(writer: int, at: int) -> Records:
+    """Like no other: its output says who learned it, and as the how many-th."""
+    return Records.of([np.array([1, 2, 3])], [np.array([writer, at])], 1e9 + at)
+
+
+def keys(records: Records) -> list[tuple[int, int]]:
+    return [(int(output[0]), int(output[1])) for output in records.outputs]
+
+
+def add(path: str, records: Records) -> None:
+    name = new_name()
+    amend(path, lambda _: Change({name: records.write}), 60)
+
+
+def merge(path: str) -> None:
+    """All that was learned as one file."""
+
+    def change(manifest: Manifest) -> Change:
+        old = list(manifest.learned)
+        joined = Records.join([Records.read(Path(path) / name, VOCAB) for name in old])
+        return Change({new_name(): joined.write}, old) if len(old) > 1 else Change()
+
+    amend(path, change, 60)
+
+
+def replace(path: str) -> None:
+    """Another bundle in its place, which takes over what was learned."""
+
+    def fill(folder: Path) -> Manifest:
+        manifest = Manifest.read(Path(path))
+        for name in manifest.base:
+            link_or_copy(Path(path) / name, folder / name)
+        (folder / "page.md").unlink(missing_ok=True)
+        (folder / "page.md").write_text("another\n" * Random().randrange(9))
+        return manifest
+
+    write_folder(path, fill, carry=lambda name: True)
+
+
+def store(path: str, acks: str, writer: int, count: int | None, replaces: float = 0.1) -> None:
+    """Learn into the folder at `path`, merge, and replace it, by turns of this share; `acks` gets a
+    line for each record that was flushed."""
+    chance, at = Random(writer), 0
+    said = os.open(acks, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    while count is None or at < count:
+        lot = chance.random()
+        if lot < replaces:
+            replace(path)
+        elif lot < replaces + 0.2:
+            merge(path)
+        else:
+            size = chance.randrange(1, 4)
+            add(path, Records.join([record(writer, at + i) for i in range(size)]))
+            os.write(said, "".join(f"{writer} {at + i}\n" for i in range(size)).encode())
+            at += size
+
+
+WORKS: dict[str, Callable[..., None]] = {"store": store}
+
+
+def main() -> None:
+    for line in sys.stdin:
+        asked = json.loads(line)
+        child = os.fork()
+        if not child:
+            try:
+                if asked["operation"]:
+                    kill_at(asked["operation"], asked["report"])
+                WORKS[asked["work"]](**asked["with"])
+                os._exit(0)
+            except BaseException:
+                sys.excepthook(*sys.exc_info())
+                os._exit(1)
+        say(child)
+        say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
