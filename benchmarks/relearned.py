@@ -18,7 +18,8 @@ from tascel.draft.features import Features
 from tascel.draft.kernels.copying import Words
 from tascel.draft.reader import Reader
 from tascel.draft.slots import no_words
-from tascel.lessons import Kept, Lessons, Sampled
+from tascel.lessons import Lessons
+from tascel.records import Records
 from tascel.traces.read import BadLines
 from tascel.types import Ids, Trace
 
@@ -55,9 +56,12 @@ def relearned(
     """The bundle with what `traces`, taken for one task, teach one who reads prompts like that."""
     codec = bundle.codec
     pairs = [*labelled(codec, traces, BadLines().add)]
-    kept = [Kept(at, e.prompt, e.output, None) for at, (_, e) in enumerate(pairs)]
-    some = np.random.default_rng(0).permutation(len(kept))[: BuildConfig().trust_traces]
-    sample = [Sampled(pairs[at][0], kept[at]) for at in some]
-    outputs = [trace.output for trace in kept]
-    lessons = Lessons(codec, reader(codec.tokenizer), kept, outputs, sample, len(sample), show)
+    records = Records.of(
+        [example.prompt for _, example in pairs],
+        [example.output for _, example in pairs],
+        0.0,
+        groups=[trace.group for trace, _ in pairs],
+    )
+    trusted = BuildConfig().trust_traces
+    lessons = Lessons(codec, reader(codec.tokenizer), records, trusted, show)
     return replace(bundle, learned=lessons.learn(), tasks=(), classifier=None)

@@ -7,19 +7,19 @@ import json
 import shutil
 import subprocess
 import sys
-from itertools import pairwise
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tascel import builder as builds
-from tascel.builder import BuildConfig, Thinned, build
+from tascel import bundle as bundles
+from tascel.builder import BuildConfig, build
+from tascel.building.thin import Thinned, thinned_by
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.errors import BundleError, TascelError, TraceError
-from tascel.lessons import Kept
+from tascel.records import Records
 from tascel.types import Request, Trace
 
 
@@ -178,16 +178,41 @@ def test_own_outputs_replace_references_and_survive_an_interruption(
     assert sum(part[1:] in own for part in learned if part) >= 10
 
 
-@given(st.lists(st.integers(1, 9), max_size=200), st.integers(5, 60))
-def test_thinning_keeps_every_nth_within_its_bound(lengths, cap):
-    thinned = Thinned(cap)
-    for serial, length in enumerate(lengths):
-        thinned.add(Kept(serial, np.zeros(3, np.int32), np.zeros(length, np.int32), None))
-    size = sum(len(kept.output) + 1 for kept in thinned.kept)
-    assert size <= cap or len(thinned.kept) == 1
-    serials = [kept.serial for kept in thinned.kept]
-    assert len({b - a for a, b in pairwise(serials)}) <= 1
-    assert bool(serials) == bool(lengths)
+def some_records(lengths, prompts=3):
+    return Records.of(
+        [np.full(prompts, at, np.int32) for at in range(len(lengths))],
+        [np.zeros(length, np.int32) for length in lengths],
+        0.0,
+    )
+
+
+def thinned_out(some, cap, parts=1, level=0):
+    thinned = Thinned(cap, level)
+    for at in range(parts):
+        thinned.add(some.some(range(at, len(some), parts)))
+    return thinned.level, sorted(thinned.records().keys().tolist())
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=200), st.integers(5, 60), st.data())
+def test_thinning_keeps_the_same_in_any_order_and_number_of_parts(lengths, cap, data):
+    some = some_records(lengths)
+    level, kept = thinned_out(some, cap)
+    assert kept
+    assert all(key % (1 << level) == 0 for key in kept)
+    assert kept == sorted(thinned_by(some, level).keys().tolist())
+    sizes = dict(zip(some.keys().tolist(), [n + 1 for n in lengths], strict=True))
+    within = sum(sizes[key] for key in kept) <= cap and 3 * len(kept) <= 4 * cap
+    assert within or not len(thinned_by(some, level + 1))
+    mixed = some.some(data.draw(st.permutations(range(len(some)))))
+    assert thinned_out(mixed, cap, data.draw(st.integers(1, 9))) == (level, kept)
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=99), st.integers(5, 60), st.integers(0, 2))
+def test_what_was_thinned_is_thinned_on_as_if_at_once(lengths, cap, level):
+    some = some_records(lengths)
+    at_once = thinned_out(some, cap)
+    if level <= at_once[0]:
+        assert thinned_out(thinned_by(some, level), cap, level=level) == at_once
 
 
 def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):
@@ -300,7 +325,7 @@ def test_a_failed_build_leaves_the_former_bundle(toy_folder, tmp_path, monkeypat
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(builds.bundles, "fill", fail)
+    monkeypatch.setattr(bundles, "fill", fail)
     with pytest.raises(BundleError, match="full"):
         build(some_traces(8), toy_folder, out)
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from tascel import lessons
-from tascel.builder import BuildConfig, Thinned, build
+from tascel.builder import BuildConfig, build
+from tascel.building.thin import Thinned
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.errors import BundleError, RequestError
-from tascel.lessons import Kept
+from tascel.records import Records
 from tascel.route import find as finding
 from tascel.route.classify import Classifier
 from tascel.route.draft import RoutedDraft
@@ -125,8 +126,9 @@ def test_the_same_trace_over_and_over_is_one_task(two_tasks, toy_folder, tmp_pat
 
 
 def test_the_same_traces_give_the_same_bundle(two_tasks, toy_folder, tmp_path):
+    some = [replace(trace, time=at % 3) for at, trace in enumerate(two_tasks(30, labelled=True))]
     for name in ("a", "b"):
-        build(two_tasks(30, labelled=True), toy_folder, tmp_path / name)
+        build(some, toy_folder, tmp_path / name)
     files = {file.relative_to(tmp_path / "a") for file in (tmp_path / "a").rglob("*.*")}
     for file in files - {(tmp_path / "manifest.json").relative_to(tmp_path)}:
         assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
@@ -164,10 +166,9 @@ def test_tasks_cannot_be_chosen_otherwise():
 
 def test_long_prompts_are_thinned_out_too():
     thinned = Thinned(100)
-    for serial in range(50):
-        thinned.add(Kept(serial, np.zeros(90, np.int32), np.zeros(1, np.int32), None))
-    assert len(thinned.kept) == 4
-    assert sum(len(kept.prompt) for kept in thinned.kept) <= 400
+    for at in range(50):
+        thinned.add(Records.of([np.full(90, at)], [np.zeros(1)], 0.0))
+    assert 0 < len(thinned.records().prompts.flat) <= 400
 
 
 def test_of_a_stream_too_long_a_few_are_learned(two_tasks, toy_folder, tmp_path):

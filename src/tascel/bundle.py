@@ -20,6 +20,7 @@ from tascel.learned import Learned, read_learned, read_router, write_learned, wr
 from tascel.neural import FACTS as NEURAL
 from tascel.neural import FOLDER as NEURAL_FOLDER
 from tascel.neural import Neural, TaskChoices, read_neural, write_neural
+from tascel.records import Records, write_records
 from tascel.route.classify import Classifier
 from tascel.route.draft import Lane, RoutedDraft
 from tascel.route.extend import ExtendedDraft, Stemmed
@@ -32,6 +33,7 @@ TOKENIZER = "tokenizer"
 ALL = "all"
 ROUTER = "router"
 SUMMARY = "SUMMARY.md"
+RECORDS = "records"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
 
@@ -92,8 +94,42 @@ class Bundle:
 
     @property
     def corpus(self) -> Corpus:
-        """All outputs that were learned."""
+        """All outputs that its index was built from."""
         return self.learned.knowledge.corpus
+
+    @property
+    def record_files(self) -> list[str]:
+        """The files of what its index was built from."""
+        return sorted(name for name in self.manifest.files if name.startswith(f"{RECORDS}/"))
+
+    @property
+    def learned_files(self) -> list[str]:
+        """The files of what was learned since, which its index does not know."""
+        return sorted(self.manifest.learned)
+
+    def records(
+        self, progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
+    ) -> Records:
+        """All exchanges that it was learned from and that it learned since, in this order.
+
+        Raises:
+            BundleError: damaged, or replaced or learned into meanwhile: then open it again.
+        """
+        names = [*self.record_files, *self.learned_files]
+        parts: list[Records] = []
+        for name in names:
+            progress("reading records", len(parts), len(names))
+            parts.append(self.records_in(name))
+        progress("reading records", len(names), len(names))
+        return Records.join(parts)
+
+    def records_in(self, name: str) -> Records:
+        """The exchanges of one of its files.
+
+        Raises:
+            BundleError: damaged or gone.
+        """
+        return Records.read(self.path / name, self.manifest.vocab_size)
 
     @cached_property
     def codec(self) -> Codec:
@@ -192,11 +228,13 @@ def fill(
     codec: Codec,
     learned: Learned,
     summary: str,
+    records: Records,
     tasks: Sequence[Task] = (),
     classifier: Classifier | None = None,
 ) -> None:
     """Write a bundle's files, all but the manifest, into an empty folder."""
     codec.save(folder / TOKENIZER)
+    write_records(folder / RECORDS, records)
     write_learned(folder / ALL, learned)
     for at, task in enumerate(tasks):
         write_learned(folder / f"task-{at:03}", task.learned)

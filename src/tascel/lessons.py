@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable, Container, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, count
 
@@ -16,13 +14,18 @@ from tascel.draft import trust as trusts
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
 from tascel.learned import Learned
+from tascel.records import Records
 from tascel.route.cluster import names
 from tascel.route.find import FEWEST, Found, Trial, find
 from tascel.route.seen import Seen
-from tascel.traces.folds import folds, held_out_ways
-from tascel.types import Ids, Trace
+from tascel.traces.folds import folds, groups_of, ways_of
+from tascel.types import Ids
 
 FOLDS = 5
+#: Traces that trust is learned on and tasks are tried with are drawn from so many.
+SAMPLE = 30_000
+#: So much of a prompt's end tells which others it is like, in tokens.
+READ = 1000
 #: Trust is learned on at most so many tokens of the sampled traces: more teach little more.
 TRUST_TOKENS = 500_000
 #: With fewer sampled traces a task trusts as all do.
@@ -37,53 +40,34 @@ READ_AT_ONCE = 5_000_000
 Progress = Callable[[str, int, int | None], None]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Kept:
-    """A trace as ids: the `serial`-th of the stream."""
-
-    serial: int
-    prompt: Ids
-    output: Ids
-    task: str | None
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Sampled:
-    """A trace that trust is learned on or that the model may answer itself."""
-
-    trace: Trace
-    kept: Kept
-
-
 class Lessons:
-    """What all traces that were `kept` teach, with `outputs` in place of their own, and what those
-    of a task do. `sample` are those that are known whole, of which trust is learned on `trusted` at
-    most, of everything and of each task."""
+    """What all `records` teach, and what those of a task do.
+
+    Tasks are tried with a sample, drawn by `seed`, and trust is learned on `trusted` of it at most,
+    of everything and of each task.
+    """
 
     def __init__(
         self,
         codec: Codec,
         reader: Reader,
-        kept: Sequence[Kept],
-        outputs: Sequence[Ids],
-        sample: Sequence[Sampled],
+        records: Records,
         trusted: int,
         progress: Progress,
+        seed: int = 0,
     ) -> None:
         self._codec, self._reader, self._progress = codec, reader, progress
-        self._kept, self._trusted = kept, trusted
-        seen = Seen.of([trace.prompt for trace in kept], outputs, reader)
-        small = sum(len(trace.prompt) for trace in kept) <= READ_AT_ONCE
+        self._records, self._trusted = records, trusted
+        seen = Seen.of(records.prompts, records.outputs, reader)
+        small = len(records.prompts.flat) <= READ_AT_ONCE
         self._seen = seen.read() if small else seen
-        places = {trace.serial: at for at, trace in enumerate(kept)}
-        inside = [(places[s.kept.serial], s) for s in sample if s.kept.serial in places]
-        # a stream is often sorted, and whoever needs few takes the first
-        random.Random(0).shuffle(inside)
-        self._sample = dict(inside)
+        # drawn, for a stream is often sorted, and whoever needs few takes the first
+        drawn = np.random.default_rng(seed).permutation(len(records))
+        self._sample: list[int] = drawn[:SAMPLE].tolist()
 
     def learn(self) -> Learned:
         """What all traces teach."""
-        every = range(len(self._kept))
+        every = range(len(self._records))
         self._progress("indexing", 0, len(every))
         known = self._know(every)
         self._progress("indexing", len(every), len(every))
@@ -94,8 +78,8 @@ class Lessons:
         given = self._labels() if choice == "auto" else None
         if choice == "one" or len(self._sample) < (FEWEST if given is None else 2):
             return None
-        sample = [*self._sample]
-        alike = held_out_ways([self._sample[i].trace for i in sample])[-1]
+        sample = self._sample
+        alike = groups_of((self._text(i), None) for i in sample)
         self._progress("finding tasks", 0, None)
         trial = Trial(
             self._seen, sample, alike, self._reader, self._codec.eos_ids, self._codec.vocab_size
@@ -105,12 +89,12 @@ class Lessons:
     def learn_tasks(self, found: Found, quote: bool) -> list[Task]:
         """What each task teaches; without `quote` none is named after its traces' words."""
         said = self._names(found) if quote else None
-        several = len({trace.task for trace in self._kept}) > 1
+        several = len(set(self._records.tasks)) > 1
         made: dict[str, Task] = {}
         for task, tallies in enumerate(found.tallies):
             self._progress("learning tasks", task, len(found.tallies))
             at: list[int] = np.flatnonzero(found.labels == task).tolist()
-            labels = {self._kept[i].task for i in at}
+            labels = {self._records.tasks[i] for i in at}
             (label,) = labels if several and len(labels) == 1 else (None,)
             name = _free(label or (said[task] if said else f"task {task + 1}"), made)
             own = [i for i in self._sample if found.labels[i] == task]
@@ -121,7 +105,7 @@ class Lessons:
 
     def _labels(self) -> Ids | None:
         """The traces' own labels as numbers, None unless all have one and several differ."""
-        labels = [trace.task for trace in self._kept]
+        labels = self._records.tasks
         if None in labels or len(set(labels)) == 1:
             return None
         kinds, numbers = np.unique(np.array(labels), return_inverse=True)
@@ -134,6 +118,10 @@ class Lessons:
             lambda i: f"{decode(seen.prompts[i].tolist())}\n{decode(seen.outputs[i].tolist())}",
         )
 
+    def _text(self, i: int) -> str:
+        """What a prompt says, from its end."""
+        return self._codec.decode(self._seen.prompts[i][-READ:].tolist())
+
     def _know(self, at: Sequence[int]) -> Knowledge:
         some = self._seen.some(at)
         return Knowledge.of(some.outputs, some.words, some.about, self._codec.vocab_size)
@@ -141,7 +129,7 @@ class Lessons:
     @cached_property
     def _pooled(self) -> trusts.Trust:
         """How far to trust what all teach."""
-        return self._trust([*self._sample], lambda n, of: self._progress("trusting", n, of))
+        return self._trust(self._sample, lambda n, of: self._progress("trusting", n, of))
 
     def _trust(
         self, at: Sequence[int], heard: Callable[[int, int], None] = lambda done, of: None
@@ -150,7 +138,7 @@ class Lessons:
         lengths = np.cumsum([len(self._seen.outputs[i]) for i in at])
         at = at[: int(np.searchsorted(lengths, TRUST_TOKENS)) + 1]
         some = self._seen.some(at).read()
-        ways = held_out_ways([self._sample[i].trace for i in at])
+        ways = ways_of([(self._text(i), self._records.groups[i]) for i in at])
         return trusts.learn(
             some.outputs, some.prompts, some.words, some.about,
             [folds(way, FOLDS) for way in ways], self._codec.vocab_size,

@@ -18,6 +18,8 @@ from tascel.types import Ids
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 #: A model's head may be padded beyond its tokenizer's vocabulary, never to so many times as many.
 _PADDED = 2
+#: Prompts and outputs of about so many ids share a file.
+_IDS_A_FILE = 16_000_000
 _ARRAYS = (
     "prompts", "prompt_ends", "outputs", "output_ends", "times", "uses", "own", "tasks", "groups",
     "names",
@@ -201,6 +203,16 @@ class Records:
             return _checked(arrays, vocab_size)
         except (ValueError, RecursionError) as reason:
             raise BundleError(f"{path}: {reason}", _REBUILD) from None
+
+
+def write_records(folder: Path, records: Records) -> None:
+    """Into a new folder, in files of bounded size: `000.npz`, …"""
+    folder.mkdir()
+    ends = records.prompts.ends + records.outputs.ends
+    files = (ends - 1) // _IDS_A_FILE
+    starts = [0, *(np.flatnonzero(np.diff(files)) + 1).tolist()]
+    for at, (start, end) in enumerate(zip(starts, [*starts[1:], len(records)], strict=True)):
+        records.some(range(start, end)).write(folder / f"{at:03}.npz")
 
 
 def _narrow(ids: Ids) -> NDArray[Any]:

@@ -19,7 +19,7 @@ LEARNED = "learned"  # the folder of what was learned since the bundle was built
 FORMAT = "tascel-bundle"
 VERSION = 4
 #: What former versions did not say: their folders can be listed and replaced, never opened.
-_SINCE = {"vocab_size": 1, "eos_ids": [0], "tasks": []}
+_SINCE: Mapping[str, Any] = {"vocab_size": 1, "eos_ids": [0], "tasks": [], "settings": {}}
 _MOST_IDS = 2**31  # an id is an i32
 
 
@@ -44,14 +44,28 @@ class TaskEntry:
 
 
 @dataclass(frozen=True, slots=True)
+class Settings:
+    """How a bundle was learned, for whoever learns it anew: see `BuildConfig`. `thinned` is n where
+    one of 2**n traces was kept."""
+
+    text: bool = True
+    tasks: str = "auto"
+    corpus_tokens: int = 64_000_000
+    trust_traces: int = 4_000
+    seed: int = 0
+    thinned: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Manifest:
     """What a bundle is, where it comes from, and its files.
 
     `model` and `tokenizer` identify what it was built for: the model's id, the fingerprint of its
     weights (None if unknown) and of its tokenizer. `vocab_size` and `eos_ids`, the ids that end an
-    answer, are the tokenizer's. `segments` name the folders of what was learned: of all traces,
-    then of each of the `tasks`; `files` maps relative paths to what must be found there. Those in
-    the folder `learned` came after the bundle was built and go when they are merged.
+    answer, are the tokenizer's; `settings` say how it was learned. `segments` name the folders of
+    what was learned: of all traces, then of each of the `tasks`; `files` maps relative paths to
+    what must be found there. Those in the folder `learned` came after the bundle was built and go
+    when they are merged.
     """
 
     model: str
@@ -63,6 +77,7 @@ class Manifest:
     command: tuple[str, ...]
     segments: tuple[str, ...]
     tasks: tuple[TaskEntry, ...] = ()
+    settings: Settings = field(default_factory=Settings)
     files: Mapping[str, FileEntry] = field(default_factory=dict[str, FileEntry])
     tascel_version: str = field(default_factory=lambda: package_version("tascel"))
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
@@ -172,6 +187,7 @@ def _typed(fields: dict[str, Any]) -> Manifest:
         command=_texts(fields, "command"),
         segments=_texts(fields, "segments"),
         tasks=tuple(map(_task, cast(list[Any], _value(fields, "tasks", list)))),
+        settings=_settings(fields["settings"]),
         files={_name(k): _entry(k, v) for k, v in _value(fields, "files", dict).items()},
         tascel_version=_value(fields, "tascel_version", str),
         created=_value(fields, "created", str),
@@ -228,6 +244,20 @@ def _task(value: Any) -> TaskEntry:
     if not all(type(rate) in (int, float) and rate >= 0 for rate in rates):
         raise ValueError(f"has a task with the impossible rates {rates}")
     return TaskEntry(_value(fields, "name", str), _count(fields["traces"]), *map(float, rates))
+
+
+def _settings(value: Any) -> Settings:
+    found = cast(dict[str, Any], value) if isinstance(value, dict) else {"settings": value}
+    usual = asdict(Settings())
+    if set(found) - set(usual):
+        raise ValueError("has 'settings' that are not settings")
+    fields = {**usual, **found}
+    for name, default in usual.items():
+        if isinstance(default, int) and not isinstance(default, bool):
+            _count(fields[name])
+        else:
+            _value(fields, name, bool if isinstance(default, bool) else str)
+    return Settings(**fields)
 
 
 def _entry(name: str, value: Any) -> FileEntry:

@@ -9,7 +9,6 @@ import heapq
 import re
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +22,8 @@ _BANDS, _ROWS = 16, 4
 _SHINGLE = 3  # words
 #: Share of prompts above which a shingle belongs to the instruction and not to the request.
 _COMMON = 0.2
-#: With fewer prompts than this a share says nothing.
-_MANY = 100
+#: With fewer prompts than this so small a share says nothing: what stands in most of them does.
+_MANY, _MOST = 100, 0.8
 #: Words looked at, from the end: enough to tell requests apart, and a bound on memory.
 _LONGEST = 512
 _WORD = re.compile(r"\w+")
@@ -35,23 +34,29 @@ _NONE = np.zeros(0, np.uint64)
 
 
 def groups(traces: Iterable[Trace]) -> Ids:
+    """The groups of traces: `groups_of` their prompts and own groups."""
+    return groups_of((trace.prompt_text, trace.group) for trace in traces)
+
+
+def groups_of(prompts: Iterable[tuple[str, str | None]]) -> Ids:
     """Number the groups of similar traces: i32[n], from 0 in order of appearance.
 
-    A trace's own `group` decides where it has one. The others are joined when their prompts are
-    near-duplicates, transitively: MinHash over word shingles with digits masked (Broder, "On the
-    resemblance and containment of documents", 1997), candidates from locality-sensitive hashing.
+    Each is given as its prompt's text and its own group or None. Its own group decides where it has
+    one. The others are joined when their prompts are near-duplicates, transitively: MinHash over
+    word shingles with digits masked (Broder, "On the resemblance and containment of documents",
+    1997), candidates from locality-sensitive hashing.
     """
     names: dict[str, int] = {}
     named: list[int] = []
-    prompts: list[list[int]] = []
-    for trace in traces:
-        named.append(-1 if trace.group is None else names.setdefault(trace.group, len(names)))
-        if trace.group is None:
-            text = _DIGITS.sub("0", trace.prompt_text.casefold())
-            prompts.append([zlib.crc32(word.encode()) for word in _WORD.findall(text)[-_LONGEST:]])
+    unnamed: list[list[int]] = []
+    for prompt, group in prompts:
+        named.append(-1 if group is None else names.setdefault(group, len(names)))
+        if group is None:
+            text = _DIGITS.sub("0", prompt.casefold())
+            unnamed.append([zlib.crc32(word.encode()) for word in _WORD.findall(text)[-_LONGEST:]])
     label = np.asarray(named, np.int64)
     free = label < 0
-    label[free] = len(names) + _clusters(_signatures(prompts))
+    label[free] = len(names) + _clusters(_signatures(unnamed))
     _, first, dense = np.unique(label, return_index=True, return_inverse=True)
     return np.argsort(np.argsort(first))[dense].astype(np.int32)
 
@@ -59,8 +64,14 @@ def groups(traces: Iterable[Trace]) -> Ids:
 def held_out_ways(traces: Sequence[Trace]) -> list[Ids]:
     """The ways to hold traces out that differ: by the groups that they name, and by near-duplicates
     alone. Which of them new traffic is like, nobody knows: i32[n] group numbers each."""
-    alike = groups(replace(trace, group=None) for trace in traces)
-    return [alike] if all(t.group is None for t in traces) else [groups(traces), alike]
+    return ways_of([(trace.prompt_text, trace.group) for trace in traces])
+
+
+def ways_of(prompts: Sequence[tuple[str, str | None]]) -> list[Ids]:
+    """`held_out_ways` of traces given as `groups_of` takes them."""
+    alike = groups_of((prompt, None) for prompt, _ in prompts)
+    ungrouped = all(group is None for _, group in prompts)
+    return [alike] if ungrouped else [groups_of(prompts), alike]
 
 
 def folds(groups: Ids, k: int, seed: int = 0) -> Ids:
@@ -92,7 +103,8 @@ def _signatures(prompts: list[list[int]]) -> _U64:
     """
     shingles = [_shingles(words) for words in prompts]
     ids, counts = np.unique(np.concatenate([_NONE, *shingles]), return_counts=True)
-    common = ids[counts > _COMMON * len(prompts)] if len(prompts) >= _MANY else _NONE
+    share = _COMMON if len(prompts) >= _MANY else _MOST
+    common = ids[counts > share * len(prompts)]
     signatures = np.empty((len(prompts), _BANDS * _ROWS), np.uint64)
     salts = _mix(np.arange(1, _BANDS * _ROWS + 1, dtype=np.uint64))[:, None]
     for row, all_of_them in enumerate(shingles):

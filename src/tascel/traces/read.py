@@ -57,7 +57,8 @@ def read_traces(
     """Stream the traces of a file, of all files below a folder, or of a glob pattern, in order.
 
     Records hold `prompt` (text) and `output`, or OpenAI's `messages` whose last assistant turn is
-    the answer; optional `tools`, `system`, `task`, `split`, `group`. Other keys are ignored.
+    the answer; optional `tools`, `system`, `task`, `split`, `group`, `time`. Other keys are
+    ignored.
 
     Args:
         path: `.jsonl` or `.parquet`, plain or gzipped (told apart by content, not by name).

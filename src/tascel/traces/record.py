@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import Any, cast
 
 from tascel.errors import RequestError
@@ -17,7 +18,9 @@ SHAPES = (
     "answered may lack the answer; --skip-bad leaves bad records out"
 )
 #: The keys that are read; a record may have others.
-FIELDS = ("prompt", "output", "messages", "tools", "system", "task", "split", "group")
+FIELDS = ("prompt", "output", "messages", "tools", "system", "task", "split", "group", "time")
+#: Seconds: some 30,000 years. Milliseconds of our days are more.
+_END_OF_TIME = 1e12
 
 
 def from_json(line: bytes) -> Any:
@@ -89,6 +92,7 @@ def trace(record: Any, need_answer: bool) -> Trace:
         task=_text(fields, "task"),
         split=_text(fields, "split"),
         group=_text(fields, "group"),
+        time=_time(fields.get("time")),
     )
 
 
@@ -170,6 +174,24 @@ def _text(fields: Mapping[str, Any], name: str) -> str | None:
     if name == "group" and isinstance(value, int):
         return str(value)
     raise ValueError(f"`{name}` is {_name(value)}, not text")
+
+
+def _time(value: Any) -> float | None:
+    """Seconds since 1970, or a date and time as ISO 8601 writes it, by UTC if it names no zone."""
+    if isinstance(value, str):
+        try:
+            value = datetime.fromisoformat(value)
+        except ValueError:
+            raise ValueError(f"`time` is {value[:40]!r}, no date and time of ISO 8601") from None
+    if isinstance(value, datetime):  # Parquet has a type for it
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError(f"`time` is {_name(cast(object, value))}, neither seconds nor a text")
+    if not abs(value) < _END_OF_TIME:  # what is no number is not below it, either
+        raise ValueError(f"`time` is {value}, which is no number of seconds since 1970")
+    return float(value)
 
 
 def _at(value: Any, key: str) -> Any:

@@ -1,0 +1,75 @@
+"""From a stream of traces to records."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+
+from tascel.codec import Codec
+from tascel.errors import RequestError, TascelError, TraceError
+from tascel.lessons import Progress
+from tascel.records import Records
+from tascel.types import Ids, Trace
+
+#: Traces that become records at a time.
+_CHUNK = 1024
+
+
+def of_split(traces: Iterable[Trace], split: str) -> Iterator[Trace]:
+    """The traces of one split; those that name no split belong to every one."""
+    return (trace for trace in traces if trace.split in (None, split))
+
+
+def read_records(
+    traces: Iterable[Trace],
+    codec: Codec,
+    take: Callable[[Records], None],
+    progress: Progress,
+    now: float | None = None,
+) -> dict[str, int]:
+    """Read those for training and give them to `take`, some at a time.
+
+    Args:
+        now: what a trace counts as that names no time; default: the time it is.
+
+    Returns:
+        How many `traces` were taken, and how many were `refused` by the chat template.
+
+    Raises:
+        TraceError: none is for training, or all were refused.
+    """
+    now = time.time() if now is None else now
+    refused: list[TascelError] = []
+    stream, seen = _pairs(traces, codec, refused), 0
+    while chunk := list(islice(stream, _CHUNK)):
+        take(
+            Records.of(
+                [prompt for _, prompt, _ in chunk],
+                [output for _, _, output in chunk],
+                [now if trace.time is None else trace.time for trace, _, _ in chunk],
+                tasks=[trace.task or None for trace, _, _ in chunk],
+                groups=[trace.group for trace, _, _ in chunk],
+            )
+        )
+        seen += len(chunk)
+        progress("reading traces", seen, None)
+    if refused and not seen:
+        raise TraceError(refused[0].what, refused[0].remedy)
+    if not seen:
+        raise TraceError(
+            "none of the traces is for training",
+            'Leave out `split`, or set it to "train" in the traces to learn from',
+        )
+    return {"traces": seen, "refused": len(refused)}
+
+
+def _pairs(
+    traces: Iterable[Trace], codec: Codec, refused: list[TascelError]
+) -> Iterator[tuple[Trace, Ids, Ids]]:
+    """Each trace with its prompt and output; what the template refuses is left out."""
+    for trace, output in codec.answers(of_split(traces, "train"), refused.append):
+        try:
+            yield trace, codec.prompt(trace.messages, trace.tools), output
+        except RequestError as error:
+            refused.append(error)

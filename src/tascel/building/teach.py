@@ -1,0 +1,75 @@
+"""From records to a bundle: the one way there, whoever gathered them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+
+from tascel import bundle as bundles
+from tascel.building.config import Source
+from tascel.draft.reader import Reader
+from tascel.lessons import Lessons, Progress
+from tascel.records import Records
+from tascel.store.manifest import Manifest, TaskEntry, public_command
+from tascel.summary import summarise
+from tascel.types import Ids
+
+
+def in_time(records: Records) -> Records:
+    """Oldest first; of one time in the order they are in."""
+    return records.some(np.argsort(records.times, kind="stable"))
+
+
+def teach(source: Source, progress: Progress) -> Callable[[Path], Manifest]:
+    """Learn what the source has to teach; what comes back writes it into an empty folder."""
+    records, codec, settings = source.records, source.codec, source.settings
+    reader = Reader(codec.tokenizer)
+    lessons = Lessons(codec, reader, records, settings.trust_traces, progress, settings.seed)
+    learned = lessons.learn()
+    found = lessons.tasks(settings.tasks)
+    tasks = lessons.learn_tasks(found, settings.text) if found else []
+    entries = tuple(
+        TaskEntry(
+            task.name, len(task.learned.knowledge.places), *(t.per_pass() for t in task.tallies)
+        )
+        for task in tasks
+    )
+    counts = {**source.counts, **_counts(records)}
+
+    def fill(folder: Path) -> Manifest:
+        quotable = [*_distinct(records)] if settings.text else []
+        summary = summarise(codec, quotable, counts, source.model, entries)
+        classifier = found.classifier if found else None
+        bundles.fill(folder, codec, learned, summary, records, tasks, classifier)
+        return Manifest(
+            model=public_command([source.model])[0],
+            weights=source.weights,
+            tokenizer=codec.fingerprint,
+            vocab_size=codec.vocab_size,
+            eos_ids=tuple(sorted(codec.eos_ids)),
+            counts=counts,
+            command=public_command(source.command),
+            segments=(bundles.ALL, *(f"task-{at:03}" for at in range(len(tasks)))),
+            tasks=entries,
+            settings=settings,
+        )
+
+    return fill
+
+
+def _counts(records: Records) -> dict[str, int]:
+    return {
+        "outputs": len(records),
+        "distinct_outputs": len({output.tobytes() for output in records.outputs}),
+        "own_outputs": int(records.own.sum()),
+        "tokens": len(records.outputs.flat),
+        "longest": int(records.outputs.lengths.max()),
+    }
+
+
+def _distinct(records: Records) -> Iterable[Ids]:
+    """The outputs of distinct traces."""
+    pairs = zip(records.prompts, records.outputs, strict=True)
+    return {(prompt.tobytes(), output.tobytes()): output for prompt, output in pairs}.values()

@@ -1,0 +1,71 @@
+"""More traces than a bundle may hold are thinned out, the same ones in whatever order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tascel.records import Records
+
+#: Prompts are held beside the outputs: so many tokens of them for each of the outputs' bound.
+PROMPTS = 4
+_BITS = 64  # of a key
+
+
+class Thinned:
+    """Of a stream of traces those whose keys end in enough zeros, one of 2**`level`: so few that
+    their outputs stay within `cap` tokens, and their prompts within `PROMPTS` times as many.
+
+    What a trace says decides whether it stays, so it does not matter in which order, in how many
+    parts or by how many workers a stream is read. One trace stays at least.
+
+    Args:
+        level: the stream has been thinned so far already.
+    """
+
+    def __init__(self, cap: int, level: int = 0) -> None:
+        self.level = level
+        self._cap, self._first = cap, level
+        self._parts: list[tuple[Records, NDArray[np.uint64]]] = []
+        self._outputs = self._prompts = 0
+
+    def add(self, some: Records) -> None:
+        """Take or leave the stream's next traces."""
+        self._take([self._left(some, some.keys(), self.level)])
+        while self._full and self.level < _BITS - 1:
+            fewer = [self._left(*part, self.level + 1) for part in self._parts]
+            if not any(len(part) for part, _ in fewer):
+                return
+            self.level += 1
+            self._parts, self._outputs, self._prompts = [], 0, 0
+            self._take(fewer)
+
+    def records(self) -> Records:
+        """Those that stay, in the order they came."""
+        return Records.join([part for part, _ in self._parts])
+
+    def _left(
+        self, some: Records, keys: NDArray[np.uint64], level: int
+    ) -> tuple[Records, NDArray[np.uint64]]:
+        """What is left at a level. A model's own answer has another key than the one it replaced,
+        so only the bits that have not been looked at before decide."""
+        bits = np.uint64((1 << level) - (1 << self._first))
+        at = np.flatnonzero((keys & bits) == 0)
+        return some.some(at), keys[at]
+
+    def _take(self, parts: Iterable[tuple[Records, NDArray[np.uint64]]]) -> None:
+        for part in parts:
+            self._parts.append(part)
+            self._outputs += len(part[0].outputs.flat) + len(part[0])
+            self._prompts += len(part[0].prompts.flat)
+
+    @property
+    def _full(self) -> bool:
+        return self._outputs > self._cap or self._prompts > PROMPTS * self._cap
+
+
+def thinned_by(some: Records, levels: int) -> Records:
+    """Of traces that were never thinned those that `levels` of it would leave."""
+    return some.some(np.flatnonzero((some.keys() & np.uint64((1 << levels) - 1)) == 0))
