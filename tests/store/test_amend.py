@@ -123,6 +123,27 @@ def test_a_replacement_carries_over_what_it_is_told(path):
     assert sorted(os.listdir(path.parent)) == [".b.lock", "b"]
 
 
+def test_nobody_adds_to_a_bundle_that_is_just_replaced(path, monkeypatch):
+    refusals, real = [], store._put
+
+    def put(*args):
+        thread = threading.Thread(target=add_late)
+        thread.start()
+        thread.join()
+        real(*args)
+
+    def add_late():
+        try:
+            amend(path, lambda _: Change({new_name(): text("late")}), wait=0)
+        except BundleError as reason:
+            refusals.append(reason.what)
+
+    monkeypatch.setattr(store, "_put", put)
+    write_folder(path, filler("another"), carry=lambda name: True)
+    assert "another process is writing" in refusals[0]
+    assert learned(path) == {}
+
+
 @pytest.mark.parametrize("call", ["write", "fsync", "replace", "change"])
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EIO])
 def test_what_fails_changes_nothing(path, monkeypatch, call, code):
