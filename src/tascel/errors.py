@@ -16,6 +16,10 @@ class TascelError(Exception):
         self.remedy = remedy
         super().__init__(f"{what}. {remedy}" if remedy else what)
 
+    def __reduce__(self) -> tuple[type[TascelError], tuple[str, str]]:
+        """As it goes from one process to another."""
+        return type(self), (self.what, self.remedy)
+
 
 class TraceError(TascelError):
     """A file of traces or prompts cannot be read: missing, malformed, not text."""
