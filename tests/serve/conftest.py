@@ -17,6 +17,7 @@ import pytest
 import tascel
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
+from tascel.serve.access import Access
 from tascel.serve.app import App
 from tascel.serve.ask import Served
 from tascel.serve.limits import Limits
@@ -160,6 +161,7 @@ def _living(
     runner: Any,
     name: str = "toy",
     key: str | None = None,
+    tenants: dict[str, list[str]] | None = None,
     temperature: float = 0.0,
     buffer: int | None = None,
     **limits: Any,
@@ -167,7 +169,7 @@ def _living(
     pace, faults = Pace(), list[Exception]()
     terms = Limits(**{"tokens": 128, "rows": 4, "stall": 20.0, "drain": 20.0} | limits)
     served = Served(PacedRunner(runner, pace, faults), name, terms, temperature)
-    app = App(served, key)
+    app = App(served, Access.of(key, tenants))
     server = Server(app, terms)
     with bind("127.0.0.1", 0, terms) as bound:
         if buffer is not None:

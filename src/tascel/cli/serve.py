@@ -16,10 +16,24 @@ from tascel.cli.console import err, progress, tell_head
 
 def serve(
     context: typer.Context,
-    bundle: options.Bundle,
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(metavar="BUNDLE", help="The bundle's folder; left out with --tenant."),
+    ] = None,
     flags: options.Flags = None,
     *,
     model: options.Model,
+    tenant: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=BUNDLE",
+            help="Instead of BUNDLE, for each of several who share the model: a name and a bundle. "
+            "The key TASCEL_API_KEY_NAME tells who asks.",
+        ),
+    ] = None,
+    tenant_keys: Annotated[
+        Path | None, typer.Option(help="File of further keys of tenants: lines NAME KEY.")
+    ] = None,
     engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
@@ -29,7 +43,11 @@ def serve(
     ] = None,
     api_key: Annotated[
         str | None,
-        typer.Option(envvar="TASCEL_API_KEY", show_envvar=True, help="Ask clients for this key."),
+        typer.Option(
+            envvar="TASCEL_API_KEY",
+            show_envvar=True,
+            help="Ask clients for this key; with --tenant it opens /metrics alone.",
+        ),
     ] = None,
     temperature: Annotated[
         float, typer.Option(min=0.0, max=2.0, help="Of requests that name none; 0 is greedy.")
@@ -60,11 +78,13 @@ def serve(
     large: options.Large = None,
 ) -> None:
     """Serve a model with an OpenAI-compatible API until SIGTERM or Ctrl-C."""
-    from tascel.errors import ModelError
+    from tascel.errors import ModelError, RequestError
     from tascel.loading import load
 
     name = name or _public(model)
-    if engine == "vllm":
+    if bundle is None and (engine == "vllm" or not tenant):
+        raise RequestError("nothing to draft with", "Give a BUNDLE, or --tenant NAME=BUNDLE")
+    if engine == "vllm" and bundle is not None:
         options.only(context, "vLLM", "bundle", "flags", "model", "engine", "host", "port", "name",
                      "api_key", "temperature", "rows", "dtype")  # fmt: skip
         told = {"host": host, "port": port, "served-model-name": name, "dtype": dtype}
@@ -74,6 +94,7 @@ def serve(
         _in_vllm(bundle, model, told, api_key, flags or [])
     options.no_flags(flags)
     try:
+        from tascel.serve.access import Access, read_keys, read_tenants
         from tascel.serve.app import App
         from tascel.serve.ask import Served
         from tascel.serve.limits import Limits
@@ -82,6 +103,10 @@ def serve(
         raise ModelError(
             f"serving needs more packages ({error.name})", "pip install 'tascel[serve]'"
         ) from error
+    tenants = read_tenants(tenant or ())
+    if tenant_keys is not None and not tenants:
+        raise RequestError("--tenant-keys without --tenant", "Leave it out, or name the tenants")
+    access = Access.of(api_key, read_keys(list(tenants), tenant_keys, os.environ))
     limits = Limits(
         rows=rows, queue=max_queue, choices=max_choices, body=max_body, prompt=max_prompt,
         tokens=max_tokens, seconds=timeout, stall=stall, drain=drain,
@@ -90,14 +115,14 @@ def serve(
     with bound:
         with progress() as show:
             runner = load(
-                bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+                bundle, model=model, tenants=tenants, adapter=adapter, dtype=dtype, device=device,
                 head="fast" if fast else head, large=large,
                 drafts=not no_drafts, cache_tokens=cache_tokens,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
         tell_head(runner)
         served = Served(runner, name, limits, temperature)
-        server = Server(App(served, api_key or None), limits)
+        server = Server(App(served, access), limits)
         address, taken = bound.getsockname()[:2]
         shown = f"[{address}]" if ":" in address else address
         err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)

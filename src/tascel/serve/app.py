@@ -14,9 +14,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic_core import from_json
 
 from tascel.serve import ask, errors
+from tascel.serve.access import Access
 from tascel.serve.ask import Served
 from tascel.serve.chat import Chat
-from tascel.serve.gate import Gate
+from tascel.serve.gate import TENANT, Gate
 from tascel.serve.metrics import Metrics
 from tascel.serve.replies import (
     ChatCompletion,
@@ -81,7 +82,8 @@ class StrictRoute(APIRoute):
 class App:
     """A model behind HTTP: `app.asgi` is what a server runs, `app.service` what it drains."""
 
-    def __init__(self, served: Served, key: str | None = None) -> None:
+    def __init__(self, served: Served, access: Access | None = None) -> None:
+        access = access or Access()
         metrics = Metrics()
         self.service = service = Service(served.runner, served.limits, metrics)
 
@@ -96,24 +98,24 @@ class App:
             responses=_ERRORS,
         )  # fmt: skip
         errors.install(api)
-        api.include_router(_v1(served, service, key))
+        api.include_router(_v1(served, service, access))
         api.include_router(_open(service))
-        self.asgi = Gate(api, metrics, served.limits, key)
+        self.asgi = Gate(api, metrics, served.limits, access)
 
 
-def _v1(served: Served, service: Service, key: str | None) -> APIRouter:
+def _v1(served: Served, service: Service, access: Access) -> APIRouter:
     """What OpenAI's clients call."""
     # The gate checks the key; this only says in the description that there is one.
-    needs_key = [Depends(HTTPBearer(auto_error=False))] if key is not None else []
+    needs_key = [Depends(HTTPBearer(auto_error=False))] if access.guarded else []
     router = APIRouter(prefix="/v1", route_class=StrictRoute, dependencies=needs_key)
 
     @router.post("/chat/completions", response_model=ChatCompletion, responses=_STREAM)
-    async def chat_completions(body: ChatRequest) -> Response:
-        return Reply(service, Chat(body, served), bool(body.stream))
+    async def chat_completions(body: ChatRequest, request: Request) -> Response:
+        return Reply(service, Chat(body, served, request.scope[TENANT]), bool(body.stream))
 
     @router.post("/completions", response_model=TextCompletion, responses=_STREAM)
-    async def completions(body: TextRequest) -> Response:
-        return Reply(service, Text(body, served), bool(body.stream))
+    async def completions(body: TextRequest, request: Request) -> Response:
+        return Reply(service, Text(body, served, request.scope[TENANT]), bool(body.stream))
 
     @router.get("/models")
     async def models() -> ModelList:

@@ -31,10 +31,10 @@ from tascel.types import Chunk, Completion, Ids, Request
 class Chat:
     """One call of `/v1/chat/completions`."""
 
-    def __init__(self, body: ChatRequest, served: Served) -> None:
+    def __init__(self, body: ChatRequest, served: Served, tenant: str | None = None) -> None:
         self.count, self.choices = ask.count(body, 1, served), body.choices
         self._id, self._created = f"chatcmpl-{secrets.token_hex(12)}", int(time())
-        self._body, self._served = body, served
+        self._body, self._served, self.tenant = body, served, tenant
         self._turns: list[Turn] = []
         self._begun: set[int] = set()
 
@@ -53,6 +53,7 @@ class Chat:
             body,
             [self._prompt()],
             self._served,
+            tenant=self.tenant,
             max_tokens=body.max_completion_tokens or body.max_tokens,
             logprobs=(body.top_logprobs or 0) if body.logprobs else None,
             grammar=constraint(body, self._served),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import secrets
 from time import monotonic
@@ -11,6 +10,7 @@ from time import monotonic
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from tascel.serve.access import Access
 from tascel.serve.errors import ApiError, Gone
 from tascel.serve.limits import Limits
 from tascel.serve.metrics import Metrics
@@ -19,6 +19,8 @@ _ID = re.compile(r"[!-~]{1,128}")
 _ROUTES = frozenset(
     ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics")
 )
+#: Where the scope says whose the request is.
+TENANT = "tascel.tenant"
 #: How a client that hung up before its answer is counted; no response has this status.
 _HUNG_UP = 499
 
@@ -26,8 +28,8 @@ _HUNG_UP = 499
 class Gate:
     """The outermost ASGI application."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, limits: Limits, key: str | None) -> None:
-        self._app, self._metrics, self._limits, self._key = app, metrics, limits, key
+    def __init__(self, app: ASGIApp, metrics: Metrics, limits: Limits, access: Access) -> None:
+        self._app, self._metrics, self._limits, self._access = app, metrics, limits, access
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """ASGI's entry point."""
@@ -46,7 +48,8 @@ class Gate:
             await send(message)
 
         try:
-            self._check_key(scope)
+            given = Headers(scope=scope).get("authorization", "")
+            scope[TENANT] = self._access.admit(scope["path"], given)
             body = await self._read(scope, receive)
             await self._app(scope, _replay(body, receive), sending)
         except ApiError as error:
@@ -56,18 +59,6 @@ class Gate:
         finally:
             route = scope["path"] if scope["path"] in _ROUTES else "other"
             self._metrics.responded(route, status, monotonic() - started)
-
-    def _check_key(self, scope: Scope) -> None:
-        if self._key is None or not scope["path"].startswith("/v1/"):
-            return
-        scheme, _, given = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not same(given.strip(" "), self._key):
-            raise ApiError(
-                401,
-                "A valid API key is needed: `Authorization: Bearer …`.",
-                code="invalid_api_key",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
 
     async def _read(self, scope: Scope, receive: Receive) -> bytes:
         """The body, if it comes in time and is not too long."""
@@ -101,8 +92,3 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
-
-
-def same(given: str, key: str) -> bool:
-    """Whether a header's value is the key, in a time that does not tell where they differ."""
-    return hmac.compare_digest(given.encode("latin-1"), key.encode())

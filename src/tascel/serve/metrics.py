@@ -15,7 +15,7 @@ from prometheus_client import (
 
 from tascel.types import SOURCES, Completion, Request
 
-#: A client may name any task; only so many get a label of their own.
+#: A client may name any task; only so many of each tenant get a label of their own.
 MOST_TASKS = 64
 _SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 60, 150, 600)
 
@@ -33,30 +33,17 @@ class Metrics:
             "tascel_http_seconds", "Seconds from a request to its last byte.", ["route"],
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        self._answers = Counter(
-            "tascel_answers", "Answers by how they ended.", ["task", "end"], registry=registry
+        self._answers = self._count("answers", "Answers by how they ended.", "end")
+        self._prompt = self._count("prompt_tokens", "Tokens of prompts.")
+        self._cached = self._count(
+            "cached_prompt_tokens", "Those of them that another request had read."
         )
-        self._prompt = Counter(
-            "tascel_prompt_tokens", "Tokens of prompts.", ["task"], registry=registry
+        self._written = self._count("answer_tokens", "Tokens of answers.")
+        self._steps = self._count("steps", "Passes that answers took part in.")
+        self._offered = self._count("drafted_tokens", "Drafted tokens that were checked.", "source")
+        self._accepted = self._count(
+            "accepted_tokens", "Drafted tokens that were written.", "source"
         )
-        self._cached = Counter(
-            "tascel_cached_prompt_tokens", "Those of them that another request had read.",
-            ["task"], registry=registry,
-        )  # fmt: skip
-        self._written = Counter(
-            "tascel_answer_tokens", "Tokens of answers.", ["task"], registry=registry
-        )
-        self._steps = Counter(
-            "tascel_steps", "Passes that answers took part in.", ["task"], registry=registry
-        )
-        self._offered = Counter(
-            "tascel_drafted_tokens", "Drafted tokens that were checked.", ["task", "source"],
-            registry=registry,
-        )  # fmt: skip
-        self._accepted = Counter(
-            "tascel_accepted_tokens", "Drafted tokens that were written.", ["task", "source"],
-            registry=registry,
-        )  # fmt: skip
         self._first = Histogram(
             "tascel_first_token_seconds", "Seconds from arrival to the first token.",
             buckets=_SECONDS, registry=registry,
@@ -65,7 +52,7 @@ class Metrics:
             "tascel_answer_seconds", "Seconds from arrival to the last token.",
             buckets=_SECONDS, registry=registry,
         )  # fmt: skip
-        self._tasks: set[str] = set()
+        self._tasks: dict[str, set[str]] = {}
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """Add a gauge that is read when somebody asks."""
@@ -85,29 +72,35 @@ class Metrics:
         self._first.observe(seconds)
 
     def finished(self, request: Request, completion: Completion, seconds: float) -> None:
-        """An answer is complete. It counts for the task that the request names, else for the one
-        that its prompt was taken for."""
+        """An answer is complete. It counts for the request's tenant, and there for the task that it
+        names, else for the one that its prompt was taken for."""
         stats = completion.stats
-        task = self._task(request.task or stats.task)
-        self._answers.labels(task, completion.finish_reason).inc()
+        whose = self._labels(request.tenant, request.task or stats.task)
+        self._answers.labels(*whose, completion.finish_reason).inc()
         self._seconds.observe(seconds)
-        self._prompt.labels(task).inc(len(request.prompt))
-        self._cached.labels(task).inc(stats.shared)
-        self._written.labels(task).inc(len(completion.tokens))
-        self._steps.labels(task).inc(stats.steps)
+        self._prompt.labels(*whose).inc(len(request.prompt))
+        self._cached.labels(*whose).inc(stats.shared)
+        self._written.labels(*whose).inc(len(completion.tokens))
+        self._steps.labels(*whose).inc(stats.steps)
         for source in SOURCES[1:]:
             if stats.offered.get(source):
-                self._offered.labels(task, source).inc(stats.offered[source])
-                self._accepted.labels(task, source).inc(stats.accepted.get(source, 0))
+                self._offered.labels(*whose, source).inc(stats.offered[source])
+                self._accepted.labels(*whose, source).inc(stats.accepted.get(source, 0))
 
     def ended(self, request: Request, why: str) -> None:
         """An answer ended before it was complete: "cancelled" or "error"."""
-        self._answers.labels(self._task(request.task), why).inc()
+        self._answers.labels(*self._labels(request.tenant, request.task), why).inc()
 
-    def _task(self, name: str | None) -> str:
-        task = name or ""
-        if task not in self._tasks:
-            if len(self._tasks) >= MOST_TASKS:
-                return "other"
-            self._tasks.add(task)
-        return task
+    def _count(self, name: str, about: str, *further: str) -> Counter:
+        """A counter of answers by tenant, task and `further` labels."""
+        labels = ["tenant", "task", *further]
+        return Counter(f"tascel_{name}", about, labels, registry=self._registry)
+
+    def _labels(self, tenant: str | None, name: str | None) -> tuple[str, str]:
+        whose, task = tenant or "", name or ""
+        tasks = self._tasks.setdefault(whose, set())
+        if task not in tasks:
+            if len(tasks) >= MOST_TASKS:
+                return whose, "other"
+            tasks.add(task)
+        return whose, task

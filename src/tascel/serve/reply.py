@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Protocol
 
 from fastapi import Response
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from tascel.serve.errors import Gone, as_api_error
 from tascel.serve.replies import Usage
-from tascel.serve.service import News, Service
+from tascel.serve.service import Answers, News, Service
 from tascel.serve.usage import usage
 from tascel.types import Chunk, Completion, Request
 
@@ -24,6 +24,8 @@ class Call(Protocol):
     #: How many answers it wants, and how many of them to each prompt.
     count: int
     choices: int
+    #: Who asks, where there are tenants.
+    tenant: str | None
 
     def requests(self) -> Sequence[Request]:
         """The requests of the decode loop; takes its time."""
@@ -61,9 +63,13 @@ class Reply(Response):
         with suppress(Gone):
             await _while_there(receive, work)
 
+    def _answers(self) -> AbstractAsyncContextManager[Answers]:
+        call = self._call
+        return self._service.answers(call.count, call.requests, call.tenant)
+
     async def _at_once(self, scope: Scope, receive: Receive, send: Send) -> None:
         news: dict[int, News] = {}
-        async with self._service.answers(self._call.count, self._call.requests) as answers:
+        async with self._answers() as answers:
             async for fresh in answers:
                 for at, item in fresh.items():
                     news.setdefault(at, News()).add(item.chunks, item.completion)
@@ -77,7 +83,7 @@ class Reply(Response):
         completions: dict[int, Completion] = {}
         begun = False
         try:
-            async with self._service.answers(self._call.count, self._call.requests) as answers:
+            async with self._answers() as answers:
                 async for fresh in answers:
                     lines: list[str] = []
                     for at, item in sorted(fresh.items()):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -35,11 +36,11 @@ class News:
 
 
 class Answers:
-    """The answers to one call. What its reader has not taken yet is joined: no more is kept than
-    the answers themselves."""
+    """The answers to one call of `tenant`. What its reader has not taken yet is joined: no more is
+    kept than the answers themselves."""
 
-    def __init__(self, requests: Sequence[Request], now: float) -> None:
-        self.requests, self.arrived = requests, now
+    def __init__(self, requests: Sequence[Request], now: float, tenant: str | None = None) -> None:
+        self.requests, self.arrived, self.tenant = requests, now, tenant
         self._places = {request.id: at for at, request in enumerate(requests)}
         self._pending = len(requests)
         self._news: dict[int, News] = {}
@@ -91,7 +92,7 @@ class Service:
         self.worker = Worker(runner.scheduler(limits.rows), self._hear_soon)
         self._open: dict[str, Answers] = {}
         self._started: set[str] = set()
-        self._preparing = 0
+        self._preparing: Counter[str | None] = Counter()
         self._ended = False
         self._pool = ThreadPoolExecutor(_PREPARERS, "tascel-prepare")
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -101,7 +102,7 @@ class Service:
     @property
     def waiting(self) -> int:
         """Answers that have no row yet."""
-        return max(0, self._preparing + len(self._open) - self.worker.running)
+        return max(0, self._preparing.total() + len(self._open) - self.worker.running)
 
     @property
     def status(self) -> Literal["ok", "draining", "failed"]:
@@ -113,7 +114,7 @@ class Service:
     @property
     def idle(self) -> bool:
         """Whether nothing is under way."""
-        return not self._open and not self._preparing
+        return not self._open and not self._preparing.total()
 
     def start(self) -> None:
         """Start the worker; call it in the event loop."""
@@ -134,22 +135,22 @@ class Service:
 
     @asynccontextmanager
     async def answers(
-        self, count: int, prepare: Callable[[], Sequence[Request]]
+        self, count: int, prepare: Callable[[], Sequence[Request]], tenant: str | None = None
     ) -> AsyncGenerator[Answers]:
         """The answers to `count` requests that `prepare` makes, in another thread. What is still
-        under way when the reader leaves is cancelled.
+        under way when the reader leaves is cancelled. Each tenant has all the room for its own.
 
         Raises:
             ApiError: there is no room, the server is about to end, or the time is over; also
                 whatever `prepare` raises.
         """
-        self._reserve(count)
+        self._reserve(count, tenant)
         arrived = _now()
         requests: Sequence[Request] = ()
         try:
             async with asyncio.timeout(self.limits.seconds):
-                requests = await self._prepared(count, prepare)
-                answers = Answers(requests, arrived)
+                requests = await self._prepared(count, prepare, tenant)
+                answers = Answers(requests, arrived, tenant)
                 for request in requests:
                     self._open[request.id] = answers
                     self.worker.submit(request)
@@ -165,23 +166,24 @@ class Service:
                     self.metrics.ended(request, "cancelled")
 
     async def _prepared(
-        self, count: int, prepare: Callable[[], Sequence[Request]]
+        self, count: int, prepare: Callable[[], Sequence[Request]], tenant: str | None
     ) -> Sequence[Request]:
         loop = asyncio.get_running_loop()
         try:
             requests = await loop.run_in_executor(self._pool, prepare)
         finally:
-            self._preparing -= count
+            self._preparing[tenant] -= count
         if self._ended:
             raise _shutting_down()
         return requests
 
-    def _reserve(self, count: int) -> None:
+    def _reserve(self, count: int, tenant: str | None) -> None:
         if self.draining:
             raise _shutting_down()
         if not self.worker.alive:
             raise ApiError(503, "The model does not run any more.", code="engine_dead")
-        taken, room = self._preparing + len(self._open), self.limits.rows + self.limits.queue
+        theirs = sum(answers.tenant == tenant for answers in self._open.values())
+        taken, room = self._preparing[tenant] + theirs, self.limits.rows + self.limits.queue
         if taken + count > room:
             raise ApiError(
                 429,
@@ -189,7 +191,7 @@ class Service:
                 code="queue_full",
                 headers={"Retry-After": "1"},
             )
-        self._preparing += count
+        self._preparing[tenant] += count
 
     def _hear_soon(self, events: Sequence[Event]) -> None:
         assert self._loop is not None

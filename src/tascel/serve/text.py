@@ -21,11 +21,11 @@ from tascel.types import Chunk, Completion, Ids, Request
 class Text:
     """One call of `/v1/completions`."""
 
-    def __init__(self, body: TextRequest, served: Served) -> None:
+    def __init__(self, body: TextRequest, served: Served, tenant: str | None = None) -> None:
         self._prompts = body.prompts()
         self.count, self.choices = ask.count(body, len(self._prompts), served), body.choices
         self._id, self._created = f"cmpl-{secrets.token_hex(12)}", int(time())
-        self._body, self._served = body, served
+        self._body, self._served, self.tenant = body, served, tenant
         self._offsets = [0] * self.count
 
     def requests(self) -> list[Request]:
@@ -40,6 +40,7 @@ class Text:
             body,
             [self._encoded(prompt) for prompt in self._prompts],
             self._served,
+            tenant=self.tenant,
             max_tokens=body.max_tokens,
             logprobs=body.logprobs,
             grammar=constraint(body, self._served),
