@@ -11,7 +11,7 @@ import importlib
 import shutil
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -24,8 +24,13 @@ from tascel.types import Trace
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 #: Bytes. A longer line is no trace, and must not be read into memory to find that out.
 LONGEST_LINE = 1 << 28
-#: A record's place ("file:line") and how to decode it; decoding raises ValueError with the reason.
-_Record = tuple[str, Callable[[], Any]]
+_PIECE = 1 << 20
+#: How to tell a record's place ("file:line") and how to decode it; decoding raises ValueError with
+#: the reason.
+Record = tuple[Callable[[], str], Callable[[], Any]]
+#: From where to where a file is read: bytes of JSON lines, row groups of Parquet. A line belongs to
+#: where it begins.
+Span = tuple[int, int]
 
 
 class BadLines:
@@ -70,27 +75,48 @@ def read_traces(
         TraceError: nothing there, a damaged file, a malformed record, or not one good record.
     """
     found = False
-    for file in _files(path):
-        for place, decode in _records(file):
-            try:
-                trace = record.trace(decode(), need_answer)
-            except (ValueError, RecursionError) as reason:
-                error = TraceError(f"{place}: {record.why(reason)}", record.SHAPES)
-                if not skip_bad:
-                    raise error from None
-                if on_bad is not None:
-                    on_bad(error)
-            else:
-                found = True
-                yield trace
+    for file in files_at(path):
+        for trace in traces_of(records_of(file), skip_bad, on_bad, need_answer):
+            found = True
+            yield trace
     if not found:
-        raise TraceError(f"{path}: holds no traces", record.SHAPES)
+        raise nothing_at(path)
+
+
+def traces_of(
+    records: Iterable[Record],
+    skip_bad: bool,
+    on_bad: Callable[[TraceError], None] | None = None,
+    need_answer: bool = True,
+) -> Iterator[Trace]:
+    """The traces of records, as `read_traces` has them."""
+    for place, decode in records:
+        try:
+            trace = record.trace(decode(), need_answer)
+        except (ValueError, RecursionError) as reason:
+            error = TraceError(f"{place()}: {record.why(reason)}", record.SHAPES)
+            if not skip_bad:
+                raise error from None
+            if on_bad is not None:
+                on_bad(error)
+        else:
+            yield trace
+
+
+def nothing_at(path: str | Path) -> TraceError:
+    """Files without a trace."""
+    return TraceError(f"{path}: holds no traces", record.SHAPES)
 
 
 # Files
 
 
-def _files(path: str | Path) -> list[Path]:
+def files_at(path: str | Path) -> list[Path]:
+    """The files that `read_traces` reads, in order.
+
+    Raises:
+        TraceError: there is none.
+    """
     given = Path(path)
     if given.is_dir():
         names = (p for p in given.rglob("*") if p.is_file() and not p.name.startswith("."))
@@ -108,14 +134,19 @@ def _files(path: str | Path) -> list[Path]:
     return files
 
 
-def _records(path: Path) -> Iterator[_Record]:
+def records_of(path: Path, span: Span | None = None) -> Iterator[Record]:
+    """The records of a file, or of a span of a file that is not gzipped.
+
+    Raises:
+        TraceError: it cannot be read, is damaged, or is no file of records.
+    """
     try:
         with path.open("rb") as raw:
             if raw.peek(2)[:2] == b"\x1f\x8b":
                 with gzip.open(raw) as unzipped:
                     yield from _plain_records(BufferedReader(cast(Any, unzipped)), path, True)
             else:
-                yield from _plain_records(raw, path, False)
+                yield from _plain_records(raw, path, False, span)
     except (EOFError, zlib.error, gzip.BadGzipFile) as reason:
         raise TraceError(
             f"{path}: the gzip data is cut off or damaged ({reason})", "Copy the file again"
@@ -126,11 +157,13 @@ def _records(path: Path) -> Iterator[_Record]:
         ) from None
 
 
-def _plain_records(stream: BufferedReader, path: Path, zipped: bool) -> Iterator[_Record]:
+def _plain_records(
+    stream: BufferedReader, path: Path, zipped: bool, span: Span | None = None
+) -> Iterator[Record]:
     head = stream.peek(4096)[:4096]
     if head.startswith(b"PAR1"):
         if not zipped:
-            yield from _parquet(stream, path)
+            yield from _parquet(stream, path, span)
             return
         with tempfile.TemporaryFile() as seekable:  # Parquet is read from its end
             shutil.copyfileobj(stream, seekable)
@@ -141,43 +174,94 @@ def _plain_records(stream: BufferedReader, path: Path, zipped: bool) -> Iterator
             f"{path}: is a binary file, or text that is not UTF-8",
             "Traces are JSON lines in UTF-8, or Parquet, plain or gzipped once",
         )
-    yield from _json_lines(stream, path)
+    yield from _json_lines(stream, path, span)
 
 
-def _json_lines(stream: BufferedReader, path: Path) -> Iterator[_Record]:
+def _json_lines(stream: BufferedReader, path: Path, span: Span | None = None) -> Iterator[Record]:
+    start, end = span or (0, None)
+    first = at = _next_line(stream, start)
     number = 0
-    while line := stream.readline(LONGEST_LINE + 1):
+    while (end is None or at < end) and (line := stream.readline(LONGEST_LINE + 1)):
         number += 1
+        at += len(line)
+        place = partial(_line, path, first, number)
         if len(line) > LONGEST_LINE:
             raise TraceError(
-                f"{path}:{number}: the line is longer than {LONGEST_LINE >> 20} MB",
+                f"{place()}: the line is longer than {LONGEST_LINE >> 20} MB",
                 "Write one JSON object on each line",
             )
-        if number == 1:
+        if number == 1 and not first:
             line = line.removeprefix(b"\xef\xbb\xbf")
         if line.strip():
-            yield f"{path}:{number}", partial(record.from_json, line)
+            yield place, partial(record.from_json, line)
 
 
-def _parquet(stream: IO[bytes], path: Path) -> Iterator[_Record]:
+def _next_line(stream: BufferedReader, start: int) -> int:
+    """Go to the first line that begins at `start` or behind it: where that is."""
+    if not start:
+        return 0
+    at = stream.seek(start - 1)
+    while piece := stream.readline(_PIECE):
+        at += len(piece)
+        if piece.endswith(b"\n"):
+            break
+    return at
+
+
+def _line(path: Path, first: int, number: int) -> str:
+    """The place of the `number`-th line from the byte `first`, where one begins."""
+    with path.open("rb") as file:
+        left = first
+        while left and (piece := file.read(min(left, _PIECE))):
+            left -= len(piece)
+            number += piece.count(b"\n")
+    return f"{path}:{number}"
+
+
+def row_groups(path: Path) -> list[int]:
+    """The sizes in bytes of the row groups of a Parquet file.
+
+    Raises:
+        TraceError: it is damaged, or there is no pyarrow.
+    """
     try:
-        parquet: Any = importlib.import_module("pyarrow.parquet")
+        facts = _pyarrow(path).ParquetFile(path).metadata
+        return [facts.row_group(at).total_byte_size for at in range(facts.num_row_groups)]
+    except (ValueError, OSError) as reason:
+        raise TraceError(
+            f"{path}: is cut off or damaged ({reason})", "Copy the file again"
+        ) from None
+
+
+def _pyarrow(path: Path) -> Any:
+    try:
+        return importlib.import_module("pyarrow.parquet")
     except ImportError:
         raise TraceError(
             f"{path}: reading Parquet needs pyarrow", "pip install 'tascel[parquet]'"
         ) from None
+
+
+def _parquet(stream: IO[bytes], path: Path, span: Span | None = None) -> Iterator[Record]:
+    parquet = _pyarrow(path)
     number = 0
     try:
         file = parquet.ParquetFile(stream)
+        groups = range(*(span or (0, file.metadata.num_row_groups)))
+        number = sum(file.metadata.row_group(at).num_rows for at in range(groups.start))
         present = [c for c in file.schema_arrow.names if c in record.FIELDS]
-        for batch in file.iter_batches(batch_size=256, columns=present):
+        for batch in file.iter_batches(256, [*groups], present):
             for i in range(batch.num_rows):
                 number += 1
-                yield f"{path}: row {number}", partial(_row, batch, i)
+                yield partial(_row_place, path, number), partial(_row, batch, i)
     except (ValueError, OSError) as reason:  # pyarrow's errors are subclasses of these
         raise TraceError(
             f"{path}: is cut off or damaged after row {number} ({reason})", "Copy the file again"
         ) from None
+
+
+def _row_place(path: Path, number: int) -> str:
+    return f"{path}: row {number}"
 
 
 def _row(batch: Any, i: int) -> Any:

@@ -1,0 +1,70 @@
+"""Files of traces cut into shards: by what is in them, whoever reads them and however many do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tascel.errors import TraceError
+from tascel.traces.read import Span, files_at, records_of, row_groups, traces_of
+from tascel.types import Trace
+
+#: Bytes. A worker reads some ten seconds on so much.
+SIZE = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A file of traces, or a `span` of it."""
+
+    file: Path
+    span: Span | None = None
+
+    def traces(
+        self, skip_bad: bool = False, on_bad: Callable[[TraceError], None] | None = None
+    ) -> Iterator[Trace]:
+        """Its traces, as `read_traces` has them; none is no error.
+
+        Raises:
+            TraceError: a damaged file, or a malformed record that is not to be left out.
+        """
+        return traces_of(records_of(self.file, self.span), skip_bad, on_bad)
+
+
+def cut(path: str | Path, size: int = SIZE) -> list[Shard]:
+    """The files that `read_traces` reads as shards of about `size` bytes: one behind the other they
+    are the same traces in the same order. What is gzipped cannot be cut.
+
+    Raises:
+        TraceError: nothing there, or a damaged file.
+    """
+    return [shard for file in files_at(path) for shard in _cut(file, size)]
+
+
+def _cut(file: Path, size: int) -> list[Shard]:
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(4)
+        length = file.stat().st_size
+    except OSError as reason:
+        raise TraceError(
+            f"{file}: cannot be read ({reason.strerror})", "Check the file and its rights"
+        ) from None
+    if length <= size or head.startswith(b"\x1f\x8b"):
+        return [Shard(file)]
+    if head == b"PAR1":
+        return [Shard(file, span) for span in _joined(row_groups(file), size)]
+    return [Shard(file, (at, min(at + size, length))) for at in range(0, length, size)]
+
+
+def _joined(sizes: list[int], size: int) -> Iterator[Span]:
+    """Runs of neighbours of about `size` together."""
+    start = held = 0
+    for at, more in enumerate(sizes):
+        if held and held + more > size:
+            yield start, at
+            start, held = at, 0
+        held += more
+    if sizes:
+        yield start, len(sizes)
