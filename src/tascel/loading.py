@@ -14,12 +14,13 @@ from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.engine import Engine
 from tascel.decode.loop import complete
-from tascel.draft.base import Draft
+from tascel.draft.base import Draft, Lasting
 from tascel.draft.breaker import Breaker
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting, machine, price_of
 from tascel.errors import RequestError
+from tascel.learning import LearnConfig, Learner, LearningDraft
 from tascel.route.tenants import TenantDraft
 from tascel.runner import Runner
 from tascel.store.manifest import public_command
@@ -50,6 +51,7 @@ def load(
     head: str = "auto",
     cache_tokens: int | None = None,
     large: str | Path | None = None,
+    learn: bool | LearnConfig = False,
     profile: Callable[[int, int], None] = lambda done, total: None,
 ) -> Runner:
     """Open a bundle and the model it was built for, warmed up.
@@ -70,6 +72,8 @@ def load(
             With tenants it is full.
         cache_tokens: what all requests together may hold of the KV cache, prompts and answers.
         large: where the large model of a bridged one is, if not where its folder says.
+        learn: go on learning from what is answered, into the bundle: True, or how and how much.
+            Use the runner as a context manager, or `close` it: then nothing of it is lost.
         profile: hears how far measuring the verify cost is, if that has to be done now.
 
     Raises:
@@ -78,7 +82,7 @@ def load(
             two has changed.
         BundleError: the bundle is damaged or belongs to another tokenizer.
         RequestError: there is no such head, or the bundle has no selection for it; two tenants
-            have one bundle.
+            have one bundle; nothing is drafted that could learn.
     """
     from tascel.engines.hf.bridge.folder import open_bridge, read_bridge
     from tascel.engines.hf.load import fingerprint, load_model, load_tailored, tokenizer_of
@@ -111,7 +115,7 @@ def load(
     return attach(
         lm, codec, opened, tenants=theirs, name=name, weights=weights, config=config, drafts=drafts,
         cache_tokens=cache_tokens, profile=profile, vocabulary=vocabulary, head=head,
-        conditioner=bridge,
+        conditioner=bridge, learn=learn,
     )  # fmt: skip
 
 
@@ -167,6 +171,7 @@ def attach(
     vocabulary: Vocabulary | None = None,
     head: str = "full",
     conditioner: Conditioner | None = None,
+    learn: bool | LearnConfig = False,
 ) -> Runner:
     """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
 
@@ -175,6 +180,11 @@ def attach(
     """
     from tascel.engines.hf.engine import HfEngine
 
+    if learn and not (drafts and (bundle or tenants)):
+        raise RequestError(
+            "nothing is drafted, so there is nothing to learn for",
+            "Leave `learn` out, or give a bundle and drafts",
+        )
     engine = HfEngine(
         model, allow_no_drafts=not drafts, cache_tokens=cache_tokens,
         vocabulary=vocabulary, lossless=head == "lossless",
@@ -190,8 +200,17 @@ def attach(
         price = price_of(engine, setting, progress=profile)
         full = model if vocabulary is None else None
 
+        how_to = config or DraftConfig()
+        how_to = replace(how_to, trees=how_to.trees and engine.trees)
+
+        def plain(bundle: Bundle) -> Draft:
+            return bundle.draft(how_to, _neural(bundle, full, weights, engine, price, how_to))
+
         def made(bundle: Bundle) -> Draft:
-            return _draft(bundle, full, weights, engine, price, config or DraftConfig())
+            if not learn:
+                return plain(bundle)
+            how_much = LearnConfig() if learn is True else learn
+            return LearningDraft(Learner(bundle, plain, how_to, how_much), how_to)
 
         if bundle:
             draft = made(bundle)
@@ -202,21 +221,9 @@ def attach(
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()
+    if isinstance(draft, Lasting):
+        draft.start()
     return runner
-
-
-def _draft(
-    bundle: Bundle,
-    model: PreTrainedModel | None,
-    weights: str,
-    engine: Engine,
-    price: Price,
-    config: DraftConfig,
-) -> Draft:
-    """The draft of one bundle, as the engine can check it; `model` is None where its head is
-    tailored."""
-    config = replace(config, trees=config.trees and engine.trees)
-    return bundle.draft(config, _neural(bundle, model, weights, engine, price, config))
 
 
 def _neural(

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
-from typing import TYPE_CHECKING, TypedDict, Unpack
+from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from tascel.bundle import Bundle
 from tascel.codec import Codec
@@ -14,7 +14,7 @@ from tascel.decode.engine import Engine
 from tascel.decode.loop import Loop, complete, decode
 from tascel.decode.reach import Habit
 from tascel.decode.schedule import Event, Scheduler
-from tascel.draft.base import Draft, Forgetful
+from tascel.draft.base import Draft, Forgetful, Lasting
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.engines.profile import Setting
@@ -82,6 +82,17 @@ class Runner:
     habit: Habit = field(default_factory=Habit)
     conditioner: Conditioner | None = None
     tenants: Mapping[str, Bundle] = field(default_factory=dict[str, Bundle])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Write down what was learned, if the draft learns, and stop learning. It answers still."""
+        if isinstance(self.draft, Lasting):
+            self.draft.close()
 
     def generate(self, prompt: str | Sequence[Message], **asked: Unpack[Asked]) -> Completion:
         """Answer one prompt (text, or messages in OpenAI's shape).

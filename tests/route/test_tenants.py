@@ -37,6 +37,9 @@ class Marked:
     def forget(self) -> None:
         self.told.append("forget")
 
+    def start(self) -> None:
+        self.told.append("start")
+
     def close(self) -> None:
         self.told.append("close")
 

@@ -142,6 +142,19 @@ class BatchDraft(Draft, Protocol):
 
 
 @runtime_checkable
+class Lasting(Draft, Protocol):
+    """A draft that learns for longer than this process lasts."""
+
+    def start(self) -> None:
+        """Learn from now on."""
+        ...
+
+    def close(self) -> None:
+        """Put away what was learned, and stop."""
+        ...
+
+
+@runtime_checkable
 class Forgetful(Draft, Protocol):
     """A draft that learns from requests and can undo that."""
 

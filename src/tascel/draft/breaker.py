@@ -38,6 +38,11 @@ class Breaker:
             return False
         return True
 
+    @property
+    def resting(self) -> bool:
+        """Whether the next step may not be drafted."""
+        return self._rest > 0
+
     def record(
         self,
         offered: int,

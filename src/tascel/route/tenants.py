@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
 
 from tascel.decode.answer import Routed
 from tascel.decode.walk import ours
-from tascel.draft.base import Attentive, Draft, Forgetful, Proposal, Session
+from tascel.draft.base import Attentive, Draft, Forgetful, Lasting, Proposal, Session
 from tascel.draft.breaker import Breaker
 from tascel.draft.group import propose_by_draft
 from tascel.draft.price import Price
 from tascel.types import FinishReason, Request
-
-
-@runtime_checkable
-class Closing(Protocol):
-    """A draft that has something to put away at the end."""
-
-    def close(self) -> None:
-        """Put it away."""
-        ...
 
 
 class TenantDraft:
@@ -67,10 +57,16 @@ class TenantDraft:
             if isinstance(draft, Forgetful):
                 draft.forget()
 
-    def close(self) -> None:
-        """Every draft puts away what it has."""
+    def start(self) -> None:
+        """Every draft that learns begins to."""
         for draft in self.drafts.values():
-            if isinstance(draft, Closing):
+            if isinstance(draft, Lasting):
+                draft.start()
+
+    def close(self) -> None:
+        """Every draft puts away what it has learned."""
+        for draft in self.drafts.values():
+            if isinstance(draft, Lasting):
                 draft.close()
 
 

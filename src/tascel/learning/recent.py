@@ -1,0 +1,224 @@
+"""What was learned online, in memory: a draft of its own that grows with every answer.
+
+Two threads share it: one decodes, one indexes. What is heavy is done without the lock, on lists
+that the other thread only appends to, or not at all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from threading import RLock
+from time import sleep
+
+import numpy as np
+
+from tascel.draft.corpus import Corpus
+from tascel.draft.features import Features
+from tascel.draft.kernels.copying import Words
+from tascel.draft.kernels.evidence import GROUPS, SHARES
+from tascel.draft.knowledge import Knowledge
+from tascel.draft.neighbours import Neighbours
+from tascel.draft.ngram import DraftConfig, NgramDraft
+from tascel.draft.reader import Reader
+from tascel.draft.slots import no_words, templates
+from tascel.learned import Learned
+from tascel.learning.config import PROMPTS, LearnConfig
+from tascel.learning.exchange import Exchange, kept
+from tascel.learning.fresh import Growing
+from tascel.route.seen import Made
+from tascel.types import Ids
+
+#: All is indexed anew once so many answers, or such a share of those indexed, are fresh, and at the
+#: latest with so many: then finding them costs more than indexing them.
+LEAST, SHARE, MOST = 8, 1 / 4, 2048
+#: Memory holds at most so many times what the index may hold, if the index lags behind.
+SLACK = 1.5
+
+
+class Recent:
+    """The answers that were learned online, and the draft made of them.
+
+    `learned` is the bundle's: its trust is believed, and until there are answers to learn that
+    from, so is what it says of copies. `clock` gives seconds since 1970.
+    """
+
+    def __init__(
+        self,
+        learned: Learned,
+        reader: Reader | None,
+        eos_ids: Iterable[int],
+        config: DraftConfig,
+        learn: LearnConfig,
+        clock: Callable[[], float],
+    ) -> None:
+        self._reader, self._eos_ids, self._config = reader, [*eos_ids], config
+        self._learn, self._clock = learn, clock
+        self._lock = RLock()
+        self._drift = np.zeros((2, GROUPS, SHARES), np.float32)
+        self._exchanges: dict[int, Exchange] = {}
+        self._tokens = self._prompts = 0
+        self._base = learned
+        self._stale = False
+        self.learns = 0
+        self._start(self._blank(), [])
+
+    # what the thread that decodes calls
+
+    @property
+    def draft(self) -> NgramDraft | None:
+        """What to draft with; None while there is nothing to draft from."""
+        return self._draft if self._exchanges else None
+
+    def add(self, exchange: Exchange) -> bool:
+        """Learn an answer: the next request is drafted with it. False if it is known already: then
+        it is counted."""
+        with self._lock:
+            known = self._exchanges.get(exchange.key)
+            if known is not None:
+                known.use(1.0, exchange.time, self._learn)
+                return False
+            if self._full(SLACK):  # the background lags far behind
+                return True
+            self._keep(exchange)
+            self._refresh(self._knowledge, exchange)
+            return True
+
+    def forget(self) -> None:
+        """Trust as it was built."""
+        self._drift[:] = 0.0
+
+    # what the background calls
+
+    @property
+    def due(self) -> bool:
+        """Whether indexing anew pays, or has to be."""
+        indexed, fresh = len(self._knowledge.learned), len(self._knowledge.fresh)
+        enough = min(max(LEAST, SHARE * indexed), MOST)
+        first = indexed == 0 and fresh > 0
+        return self._stale or first or fresh >= enough or (fresh > 0 and self._full(1.0 + SHARE))
+
+    def index(self) -> None:
+        """Index all anew, the least useful left out if they are too many."""
+        with self._lock:
+            every = [*self._exchanges.values()]
+            self._stale = False
+        some = kept(every, self._learn, self._clock())
+        knowledge = self._knowledge_of(some) if some else self._blank()
+        gone = {one.key for one in every} - {one.key for one in some}
+        with self._lock:
+            for key in gone:
+                self._drop(key)
+            self._start(knowledge, some)
+            self.learns += 1
+
+    def index_fresh(self) -> None:
+        """Index those that have come since, so that nobody who asks must."""
+        self._knowledge.fresh.index()
+
+    def adopt(self, some: Sequence[Exchange]) -> None:
+        """Learn what others have learned."""
+        with self._lock:
+            for exchange in some:
+                if exchange.key not in self._exchanges:
+                    self._keep(exchange)
+                    self._stale = True
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Forget these; after the next `index` nothing of them is left."""
+        with self._lock:
+            for key in keys:
+                if self._drop(key):
+                    self._stale = True
+
+    def rebase(self, learned: Learned) -> None:
+        """The bundle was built anew."""
+        with self._lock:
+            self._base, self._stale = learned, True
+
+    def keys(self) -> set[int]:
+        """Of all answers."""
+        with self._lock:
+            return set(self._exchanges)
+
+    def uses(self, key: int) -> tuple[float, float] | None:
+        """The uses and the time that memory knows of an answer."""
+        one = self._exchanges.get(key)
+        return None if one is None else (one.uses, one.time)
+
+    @property
+    def tokens(self) -> int:
+        """Of all answers."""
+        return self._tokens
+
+    def __len__(self) -> int:
+        return len(self._exchanges)
+
+    # shared
+
+    def _full(self, times: float) -> bool:
+        most = times * self._learn.tokens
+        return self._tokens > most or self._prompts > PROMPTS * most
+
+    def _keep(self, exchange: Exchange) -> None:
+        self._exchanges[exchange.key] = exchange
+        self._tokens += len(exchange.output)
+        self._prompts += len(exchange.prompt)
+
+    def _drop(self, key: int) -> bool:
+        found = self._exchanges.pop(key, None)
+        if found is not None:
+            self._tokens -= len(found.output)
+            self._prompts -= len(found.prompt)
+        return found is not None
+
+    def _start(self, knowledge: Knowledge, learned: Sequence[Exchange]) -> None:
+        """Draft from `knowledge` of the `learned` answers from now on; open sessions end with what
+        they began with."""
+        growing = Growing.from_known(knowledge, learned, self._used)
+        indexed = {one.key for one in learned}
+        for exchange in self._exchanges.values():
+            if exchange.key not in indexed:
+                self._refresh(growing, exchange)
+        self._knowledge = growing
+        self._draft = NgramDraft(
+            growing, self._base.trust, self._reader, self._eos_ids, self._config,
+            self._drift,
+        )  # fmt: skip
+
+    def _refresh(self, knowledge: Growing, exchange: Exchange) -> None:
+        """Let the answer be recalled."""
+        words = self._words(exchange.prompt)
+        (template,) = templates([words], [exchange.output], knowledge.frozen)
+        knowledge.fresh.add(exchange, self._about(exchange.prompt), template)
+
+    def _used(self, exchange: Exchange, like: float) -> None:
+        exchange.use(like, self._clock(), self._learn)
+
+    def _knowledge_of(self, some: Sequence[Exchange]) -> Knowledge:
+        """Of so many that it may take long: other threads get their turn with each prompt."""
+        every = range(len(some))
+
+        def words(i: int) -> Words:
+            sleep(0)
+            return self._words(some[i].prompt)
+
+        def about(i: int) -> Features:
+            sleep(0)
+            return self._about(some[i].prompt)
+
+        outputs: list[Ids] = [one.output for one in some]
+        vocab_size = len(self._base.knowledge.frozen)
+        return Knowledge.of(outputs, Made(words, every), Made(about, every), vocab_size)
+
+    def _blank(self) -> Knowledge:
+        """Of no answer: what begins a copy, and where, is as in the bundle."""
+        base = self._base.knowledge
+        none = Corpus.of([])
+        empty = np.zeros(0, np.int32)
+        return Knowledge(none, none, empty, base.frozen, base.pointer, Neighbours.of([]))
+
+    def _words(self, prompt: Ids) -> Words:
+        return no_words() if self._reader is None else self._reader.words(prompt)
+
+    def _about(self, prompt: Ids) -> Features:
+        return np.zeros(0, np.uint32) if self._reader is None else self._reader.about(prompt)
