@@ -97,6 +97,35 @@ def test_first_come_first_served(fake_engine: Any, byte_stream: Any) -> None:
     assert seen == [r.id for r in requests]
 
 
+def test_who_asks_much_keeps_nobody_waiting(fake_engine: Any, byte_stream: Any) -> None:
+    def asked(tenant: str, at: int) -> Request:
+        prompt = np.array([at + 1], np.int32)
+        return Request(f"{tenant}{at}", prompt, max_tokens=3, tenant=tenant)
+
+    for rows, expected in ((1, "a0 b0 c0 a1 b1 a2 a3"), (3, "a0 b0 c0 a1 b1 a2 a3")):
+        scheduler = Scheduler(Loop(fake_engine(), None, PRICE), byte_stream, rows)
+        for at in range(4):
+            scheduler.add(asked("a", at))
+        assert scheduler.queued == {"a0", "a1", "a2", "a3"}
+        for tenant, at in (("b", 0), ("b", 1), ("c", 0)):
+            scheduler.add(asked(tenant, at))
+        ended = [event.request.id for event in run(scheduler) if event.completion is not None]
+        assert ended == expected.split()
+        assert not scheduler.queued
+
+
+def test_a_large_request_is_not_overtaken_by_its_own(fake_engine: Any, byte_stream: Any) -> None:
+    engine = fake_engine(cache_tokens=30)
+    scheduler = Scheduler(Loop(engine, None, PRICE), byte_stream, rows=4)
+    sizes = {"a0": ("a", 20), "b0": ("b", 8), "a1": ("a", 29), "a2": ("a", 1), "b1": ("b", 8)}
+    for name, (tenant, tokens) in sizes.items():
+        prompt = np.array([1], np.int32)
+        scheduler.add(Request(name, prompt, max_tokens=tokens, tenant=tenant))
+    ended = [event.request.id for event in run(scheduler) if event.completion is not None]
+    assert ended.index("a1") < ended.index("a2")
+    assert sorted(ended) == sorted(sizes)
+
+
 def test_a_large_request_is_not_overtaken(fake_engine: Any, byte_stream: Any) -> None:
     engine = fake_engine(cache_tokens=60)
     scheduler = Scheduler(Loop(engine, None, PRICE), byte_stream)

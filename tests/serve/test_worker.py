@@ -28,6 +28,10 @@ class FakeScheduler:
         return len(self.queue)
 
     @property
+    def queued(self):
+        return {request.id for request in self.queue}
+
+    @property
     def running(self):
         return len(self.rows)
 

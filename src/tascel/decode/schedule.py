@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -30,7 +30,9 @@ class Event:
 
 class Scheduler:
     """Serves requests in the order they came, at most `rows` at once and only as many as the
-    engine's cache holds to their ends, so that none is ever put back.
+    engine's cache holds to their ends, so that none is ever put back. Where several tenants wait,
+    the next is of the one that has fewest rows, and among such of the one that was last served
+    longest ago: nobody is kept from a row by how much others ask.
 
     A pass reads at most `piece` prompt tokens, so that a long prompt does not hold up the answers
     under way. Belongs to one thread.
@@ -51,6 +53,8 @@ class Scheduler:
         self._piece = piece
         self._waiting: deque[Request] = deque()
         self._running: list[Answer] = []
+        self._admitted = 0
+        self._served: dict[str | None, int] = {}  # when each tenant last got a row
 
     @property
     def waiting(self) -> int:
@@ -61,6 +65,11 @@ class Scheduler:
     def running(self) -> int:
         """Requests that have one."""
         return len(self._running)
+
+    @property
+    def queued(self) -> set[str]:
+        """The ids of requests that have no row yet."""
+        return {request.id for request in self._waiting}
 
     def add(self, request: Request) -> None:
         """Queue a request. Its id must be no other's that is queued or running.
@@ -101,15 +110,17 @@ class Scheduler:
         return events
 
     def _admit(self) -> list[Event]:
-        """Give rows to the first in the queue; events of those that cannot start."""
+        """Give rows to those whose turn it is; events of those that cannot start."""
         engine, refused = self._loop.engine, list[Event]()
         while self._waiting and len(self._running) < self._rows:
-            request = self._waiting[0]
+            request = self._next()
             size = len(request.prompt) + longest_answer(engine, request)
             fits = engine.fits(size)
             if self._being_read(request) or (not fits and self._running):
                 break
-            self._waiting.popleft()
+            self._waiting.remove(request)
+            self._admitted += 1
+            self._served[request.tenant] = self._admitted
             try:
                 if not fits:  # and never will: nobody is left to make room
                     raise RequestError(
@@ -120,6 +131,16 @@ class Scheduler:
             except Exception as error:  # whatever it is, it is this request's alone
                 refused.append(Event(request, (), error=error))
         return refused
+
+    def _next(self) -> Request:
+        """Whose turn it is."""
+        first: dict[str | None, Request] = {}
+        for request in self._waiting:
+            first.setdefault(request.tenant, request)
+        if len(first) == 1:
+            return self._waiting[0]
+        rows = Counter(answer.request.tenant for answer in self._running)
+        return first[min(first, key=lambda who: (rows[who], self._served.get(who, 0)))]
 
     def _being_read(self, request: Request) -> bool:
         """Whether a running row has yet to read much that this prompt begins with, too: then it is

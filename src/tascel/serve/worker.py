@@ -103,11 +103,12 @@ class Worker:
             self._scheduler.cancel(request_id)
 
     def _give_up(self, error: TascelError) -> None:
-        """After a failed pass: whoever is not in the queue any more was in it."""
+        """After a failed pass: whoever does not wait any more was in it."""
         while self._scheduler.running:  # closing a row may fail, too, and then leaves the others
             with suppress(Exception):
                 self._scheduler.clear()
-        lost = list(self._open.values())[: len(self._open) - self._scheduler.waiting]
+        queued = self._scheduler.queued
+        lost = [request for id_, request in self._open.items() if id_ not in queued]
         self._tell([Event(request, (), error=error) for request in lost])
 
     def _tell(self, events: Sequence[Event]) -> None:
