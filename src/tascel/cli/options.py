@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tascel.errors import RequestError
+
+if TYPE_CHECKING:
+    from tascel.learning import LearnConfig
 
 #: What can run a model: transformers in this process, or vLLM in one of its own.
 ENGINES = ("hf", "vllm")
@@ -102,6 +105,16 @@ NewTokensOrFile = Annotated[
         "`tascel mine --json FILE` found.",
     ),
 ]
+Learn = Annotated[
+    bool, typer.Option("--learn", help="Go on learning from what is answered, into the bundle.")
+]
+LearnTokens = Annotated[
+    int | None,
+    typer.Option(min=1, help="With --learn: answers' tokens to keep; default: a million."),
+]
+LearnDays = Annotated[
+    float | None, typer.Option(min=0.001, help="With --learn: keep no answer for longer.")
+]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")
@@ -126,6 +139,22 @@ def given(context: typer.Context, name: str) -> bool:
     """Whether a parameter was said, not left at its default."""
     source = context.get_parameter_source(name)
     return source is not None and source.name in ("COMMANDLINE", "ENVIRONMENT")
+
+
+def learning(learn: bool, tokens: int | None, days: float | None) -> bool | LearnConfig:
+    """What `load` is told of learning.
+
+    Raises:
+        RequestError: bounds are given, but nothing is to be learned.
+    """
+    if not learn and (tokens is not None or days is not None):
+        raise RequestError("bounds of what is learned, and no --learn", "Add --learn")
+    if not learn:
+        return False
+    from tascel.learning import LearnConfig
+
+    usual = LearnConfig()
+    return LearnConfig(tokens=usual.tokens if tokens is None else tokens, days=days)
 
 
 def no_flags(flags: list[str] | None) -> None:

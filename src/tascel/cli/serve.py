@@ -73,6 +73,9 @@ def serve(
     ] = False,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
+    learn: options.Learn = False,
+    learn_tokens: options.LearnTokens = None,
+    learn_days: options.LearnDays = None,
     head: options.Head = "auto",
     fast: options.Fast = False,
     large: options.Large = None,
@@ -106,6 +109,7 @@ def serve(
     tenants = read_tenants(tenant or ())
     if tenant_keys is not None and not tenants:
         raise RequestError("--tenant-keys without --tenant", "Leave it out, or name the tenants")
+    learns = options.learning(learn, learn_tokens, learn_days)
     access = Access.of(api_key, read_keys(list(tenants), tenant_keys, os.environ))
     limits = Limits(
         rows=rows, queue=max_queue, choices=max_choices, body=max_body, prompt=max_prompt,
@@ -117,16 +121,17 @@ def serve(
             runner = load(
                 bundle, model=model, tenants=tenants, adapter=adapter, dtype=dtype, device=device,
                 head="fast" if fast else head, large=large,
-                drafts=not no_drafts, cache_tokens=cache_tokens,
+                drafts=not no_drafts, cache_tokens=cache_tokens, learn=learns,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip
-        tell_head(runner)
-        served = Served(runner, name, limits, temperature)
-        server = Server(App(served, access), limits)
-        address, taken = bound.getsockname()[:2]
-        shown = f"[{address}]" if ":" in address else address
-        err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)
-        server.run(sockets=[bound])
+        with runner:  # whatever ends it, what was learned is written down
+            tell_head(runner)
+            served = Served(runner, name, limits, temperature)
+            server = Server(App(served, access), limits)
+            address, taken = bound.getsockname()[:2]
+            shown = f"[{address}]" if ":" in address else address
+            err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)
+            server.run(sockets=[bound])
 
 
 def _in_vllm(

@@ -18,6 +18,7 @@ from tascel.serve.access import Access
 from tascel.serve.ask import Served
 from tascel.serve.chat import Chat
 from tascel.serve.gate import TENANT, Gate
+from tascel.serve.learning import Learning, learners
 from tascel.serve.metrics import Metrics
 from tascel.serve.replies import (
     ChatCompletion,
@@ -85,6 +86,8 @@ class App:
     def __init__(self, served: Served, access: Access | None = None) -> None:
         access = access or Access()
         metrics = Metrics()
+        if drafts := learners(served.runner):
+            metrics.add(Learning(drafts))
         self.service = service = Service(served.runner, served.limits, metrics)
 
         @asynccontextmanager

@@ -12,6 +12,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.registry import Collector
 
 from tascel.types import SOURCES, Completion, Request
 
@@ -57,6 +58,10 @@ class Metrics:
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """Add a gauge that is read when somebody asks."""
         Gauge(name, about, registry=self._registry).set_function(value)
+
+    def add(self, collector: Collector) -> None:
+        """Add metrics that others keep."""
+        self._registry.register(collector)
 
     def text(self) -> bytes:
         """Everything, in Prometheus' text format."""
