@@ -213,6 +213,8 @@ def test_what_was_thinned_is_thinned_on_as_if_at_once(lengths, cap, level):
     at_once = thinned_out(some, cap)
     if level <= at_once[0]:
         assert thinned_out(thinned_by(some, level), cap, level=level) == at_once
+        again = thinned_by(thinned_by(some, level), level + 1, level)
+        assert again.keys().tolist() == thinned_by(some, level + 1).keys().tolist()
 
 
 def test_another_tokenizers_bundle_is_refused(bundle, tokenizer, tmp_path):

@@ -36,6 +36,13 @@ SUMMARY = "SUMMARY.md"
 RECORDS = "records"
 _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 
+#: Hears how far a long job is: its stage, what is done and, where known, of how much.
+Progress = Callable[[str, int, int | None], None]
+
+
+def silent(stage: str, done: int, total: int | None) -> None:
+    """Hears nothing."""
+
 
 @dataclass(frozen=True, eq=False)
 class Bundle:
@@ -67,6 +74,23 @@ class Bundle:
         """
         path = Path(path)
         return read_folder(path, lambda manifest: Bundle._read(path, manifest, codec))
+
+    @staticmethod
+    def with_records(
+        path: str | Path, codec: Codec | None = None, progress: Progress = silent
+    ) -> tuple[Bundle, Records]:
+        """Open the bundle at `path` and read its records, both as they were at one moment.
+
+        Raises:
+            BundleError: as `open`, or damaged records.
+        """
+        path = Path(path)
+
+        def read(manifest: Manifest) -> tuple[Bundle, Records]:
+            bundle = Bundle._read(path, manifest, codec)
+            return bundle, bundle.records(progress)
+
+        return read_folder(path, read)
 
     @staticmethod
     def _read(path: Path, manifest: Manifest, codec: Codec | None) -> Bundle:
@@ -107,13 +131,11 @@ class Bundle:
         """The files of what was learned since, which its index does not know."""
         return sorted(self.manifest.learned)
 
-    def records(
-        self, progress: Callable[[str, int, int | None], None] = lambda stage, done, total: None
-    ) -> Records:
+    def records(self, progress: Progress = silent) -> Records:
         """All exchanges that it was learned from and that it learned since, in this order.
 
         Raises:
-            BundleError: damaged, or replaced or learned into meanwhile: then open it again.
+            BundleError: damaged, or a file has gone meanwhile; `with_records` reads again then.
         """
         names = [*self.record_files, *self.learned_files]
         parts: list[Records] = []

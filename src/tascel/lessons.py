@@ -8,7 +8,7 @@ from itertools import chain, count
 
 import numpy as np
 
-from tascel.bundle import Task
+from tascel.bundle import Progress, Task
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.knowledge import Knowledge
@@ -36,15 +36,12 @@ MOST_TASKS = 64
 #: read again for each task.
 READ_AT_ONCE = 5_000_000
 
-#: Hears how far a long job is: its stage, what is done and, where known, of how much.
-Progress = Callable[[str, int, int | None], None]
-
 
 class Lessons:
     """What all `records` teach, and what those of a task do.
 
     Tasks are tried with a sample, drawn by `seed`, and trust is learned on `trusted` of it at most,
-    of everything and of each task.
+    of everything and of each task. `seen` is what the records look like, if that is known.
     """
 
     def __init__(
@@ -55,10 +52,11 @@ class Lessons:
         trusted: int,
         progress: Progress,
         seed: int = 0,
+        seen: Seen | None = None,
     ) -> None:
         self._codec, self._reader, self._progress = codec, reader, progress
         self._records, self._trusted = records, trusted
-        seen = Seen.of(records.prompts, records.outputs, reader)
+        seen = seen or Seen.of(records.prompts, records.outputs, reader)
         small = len(records.prompts.flat) <= READ_AT_ONCE
         self._seen = seen.read() if small else seen
         # drawn, for a stream is often sorted, and whoever needs few takes the first

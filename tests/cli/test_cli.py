@@ -12,7 +12,7 @@ from tascel import cli
 from tascel.answers import AnswerFile
 
 VERBS = [
-    "demo", "build", "generate", "serve", "bench", "replay", "verify", "profile", "check",
+    "demo", "build", "learn", "merge", "forget", "generate", "serve", "bench", "replay", "verify", "profile", "check",
     "tasks", "assets", "mine", "finetune", "tailor", "distill", "export", "doctor", "bridge",
 ]  # fmt: skip
 

@@ -49,10 +49,7 @@ class Thinned:
     def _left(
         self, some: Records, keys: NDArray[np.uint64], level: int
     ) -> tuple[Records, NDArray[np.uint64]]:
-        """What is left at a level. A model's own answer has another key than the one it replaced,
-        so only the bits that have not been looked at before decide."""
-        bits = np.uint64((1 << level) - (1 << self._first))
-        at = np.flatnonzero((keys & bits) == 0)
+        at = _left(keys, self._first, level)
         return some.some(at), keys[at]
 
     def _take(self, parts: Iterable[tuple[Records, NDArray[np.uint64]]]) -> None:
@@ -66,6 +63,12 @@ class Thinned:
         return self._outputs > self._cap or self._prompts > PROMPTS * self._cap
 
 
-def thinned_by(some: Records, levels: int) -> Records:
-    """Of traces that were never thinned those that `levels` of it would leave."""
-    return some.some(np.flatnonzero((some.keys() & np.uint64((1 << levels) - 1)) == 0))
+def thinned_by(some: Records, level: int, before: int = 0) -> Records:
+    """What `level` leaves of traces that were thinned to the level `before`."""
+    return some.some(_left(some.keys(), before, level))
+
+
+def _left(keys: NDArray[np.uint64], before: int, level: int) -> NDArray[np.int64]:
+    """Which stay. A model's own answer has another key than the one it replaced, so only the bits
+    that nobody has looked at before decide."""
+    return np.flatnonzero((keys & np.uint64((1 << level) - (1 << before))) == 0)
