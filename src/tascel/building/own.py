@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from tascel.building.config import BuildConfig
+from tascel.bundle import Progress
 from tascel.codec import Codec
 from tascel.errors import ModelError
-from tascel.lessons import Progress
 from tascel.records import Ragged, Records
 from tascel.types import Ids
 

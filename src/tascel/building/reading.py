@@ -6,9 +6,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 
+from tascel.bundle import Progress
 from tascel.codec import Codec
 from tascel.errors import RequestError, TascelError, TraceError
-from tascel.lessons import Progress
 from tascel.records import Records
 from tascel.types import Ids, Trace
 
@@ -39,9 +39,32 @@ def read_records(
     Raises:
         TraceError: none is for training, or all were refused.
     """
-    now = time.time() if now is None else now
     refused: list[TascelError] = []
-    stream, seen = _pairs(traces, codec, refused), 0
+    seen = 0
+
+    def count(some: Records) -> None:
+        nonlocal seen
+        take(some)
+        seen += len(some)
+        progress("reading traces", seen, None)
+
+    some_records(traces, codec, count, refused.append, time.time() if now is None else now)
+    if refused and not seen:
+        raise TraceError(refused[0].what, refused[0].remedy)
+    if not seen:
+        raise none_for_training()
+    return {"traces": seen, "refused": len(refused)}
+
+
+def some_records(
+    traces: Iterable[Trace],
+    codec: Codec,
+    take: Callable[[Records], None],
+    refused: Callable[[TascelError], None],
+    now: float,
+) -> None:
+    """`read_records`, of a part of a stream: nothing is too few."""
+    stream = _pairs(traces, codec, refused)
     while chunk := list(islice(stream, _CHUNK)):
         take(
             Records.of(
@@ -52,24 +75,22 @@ def read_records(
                 groups=[trace.group for trace, _, _ in chunk],
             )
         )
-        seen += len(chunk)
-        progress("reading traces", seen, None)
-    if refused and not seen:
-        raise TraceError(refused[0].what, refused[0].remedy)
-    if not seen:
-        raise TraceError(
-            "none of the traces is for training",
-            'Leave out `split`, or set it to "train" in the traces to learn from',
-        )
-    return {"traces": seen, "refused": len(refused)}
+
+
+def none_for_training() -> TraceError:
+    """Traces, but of other splits."""
+    return TraceError(
+        "none of the traces is for training",
+        'Leave out `split`, or set it to "train" in the traces to learn from',
+    )
 
 
 def _pairs(
-    traces: Iterable[Trace], codec: Codec, refused: list[TascelError]
+    traces: Iterable[Trace], codec: Codec, refused: Callable[[TascelError], None]
 ) -> Iterator[tuple[Trace, Ids, Ids]]:
     """Each trace with its prompt and output; what the template refuses is left out."""
-    for trace, output in codec.answers(of_split(traces, "train"), refused.append):
+    for trace, output in codec.answers(of_split(traces, "train"), refused):
         try:
             yield trace, codec.prompt(trace.messages, trace.tools), output
         except RequestError as error:
-            refused.append(error)
+            refused(error)

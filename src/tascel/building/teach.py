@@ -9,9 +9,11 @@ import numpy as np
 
 from tascel import bundle as bundles
 from tascel.building.config import Source
+from tascel.bundle import Progress
 from tascel.draft.reader import Reader
-from tascel.lessons import Lessons, Progress
+from tascel.lessons import Lessons
 from tascel.records import Records
+from tascel.route.seen import Seen
 from tascel.store.manifest import Manifest, TaskEntry, public_command
 from tascel.summary import summarise
 from tascel.types import Ids
@@ -22,11 +24,17 @@ def in_time(records: Records) -> Records:
     return records.some(np.argsort(records.times, kind="stable"))
 
 
-def teach(source: Source, progress: Progress) -> Callable[[Path], Manifest]:
-    """Learn what the source has to teach; what comes back writes it into an empty folder."""
+def teach(
+    source: Source, progress: Progress, seen: Seen | None = None
+) -> Callable[[Path], Manifest]:
+    """Learn what the source has to teach; what comes back writes it into an empty folder.
+
+    Args:
+        seen: what its records look like, if that is known.
+    """
     records, codec, settings = source.records, source.codec, source.settings
     reader = Reader(codec.tokenizer)
-    lessons = Lessons(codec, reader, records, settings.trust_traces, progress, settings.seed)
+    lessons = Lessons(codec, reader, records, settings.trust_traces, progress, settings.seed, seen)
     learned = lessons.learn()
     found = lessons.tasks(settings.tasks)
     tasks = lessons.learn_tasks(found, settings.text) if found else []

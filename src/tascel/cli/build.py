@@ -33,21 +33,21 @@ def build(
     max_tokens: options.MaxTokens = 512,
     large: options.Large = None,
     skip_bad: options.SkipBad = False,
+    workers: options.Workers = "1",
 ) -> None:
     """Learn the task of TRACES for a model and write a bundle."""
     from tascel.builder import BuildConfig
     from tascel.builder import build as run
-    from tascel.traces.read import BadLines, read_traces
+    from tascel.traces.read import BadLines
 
     bad = BadLines()
-    stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     config = BuildConfig(
         own_outputs=own_outputs, text=not no_text, max_tokens=max_tokens, tasks=tasks
     )
     with progress() as report:
         bundle = run(
-            stream, model, output, adapter=adapter, config=config, command=sys.argv,
-            large=large, progress=report,
+            traces, model, output, adapter=adapter, config=config, command=sys.argv,
+            large=large, progress=report, workers=workers, skip_bad=skip_bad, on_bad=bad.add,
         )  # fmt: skip
     if bad.count:
         err.print(str(bad), markup=False)

@@ -54,6 +54,12 @@ Model = Annotated[
 Adapter = Annotated[
     Path | None, typer.Option("--adapter", "-a", help="PEFT folder on top of the model.")
 ]
+Workers = Annotated[
+    str,
+    typer.Option(
+        metavar="N|ray", help="Build with so many processes, or with those of a Ray cluster."
+    ),
+]
 Large = Annotated[
     Path | None,
     typer.Option(help="Where the large model of a bridged one is, if not where its folder says."),

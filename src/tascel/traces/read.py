@@ -40,9 +40,9 @@ class BadLines:
         self.count = 0
         self.first: TascelError | None = None
 
-    def add(self, error: TascelError) -> None:
-        """Count one record; the first one's reason is kept."""
-        self.count += 1
+    def add(self, error: TascelError, count: int = 1) -> None:
+        """Count records; the first one's reason is kept."""
+        self.count += count
         self.first = self.first or error
 
     def __str__(self) -> str:

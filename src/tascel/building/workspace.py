@@ -1,0 +1,91 @@
+"""Where a build keeps what it has made so far, so that one that was killed can go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from tascel.codec import Codec
+from tascel.errors import BundleError, TraceError
+from tascel.traces.shards import Shard
+
+_LOCK, _TOKENIZER = ".lock", "tokenizer"
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """A `folder` for results, and where the `tokenizer` lies that all workers use."""
+
+    folder: Path
+    tokenizer: Path
+
+
+def place(out: Path) -> Path:
+    """The folder beside a bundle `out` that is built."""
+    return out.with_name(f".{out.name}.building")
+
+
+def facts_of(shards: Sequence[Shard]) -> list[object]:
+    """What shards are: files count as the same while path, size and time are."""
+    files = dict.fromkeys(shard.file for shard in shards)
+    stats = [(str(file.resolve()), file.stat()) for file in files]
+    listed = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+    return [listed, [shard.span for shard in shards]]
+
+
+@contextmanager
+def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
+    """A place beside `out` that holds what a former build left which said the same `facts`, if they
+    are not None, and had the same tokenizer.
+
+    It goes when the block ends well. After an error it stays for the next build, unless the traces
+    are wrong or there are no facts.
+
+    Raises:
+        BundleError: another process builds the same bundle, or nothing can be written there.
+    """
+    whole = place(out)
+    try:
+        whole.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(whole / _LOCK)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise BundleError(
+            f"{out}: another process is building this bundle", "Wait for it, or stop it"
+        ) from None
+    except OSError as reason:
+        raise BundleError(
+            f"{out}: cannot be written ({reason.strerror})", "Choose a folder you may write to"
+        ) from reason
+    keep = False
+    try:
+        shutil.rmtree(whole / _TOKENIZER, ignore_errors=True)
+        codec.save(whole / _TOKENIZER)
+        key = _key(facts, whole / _TOKENIZER)
+        for other in whole.iterdir():
+            if other.name not in (_LOCK, _TOKENIZER) and (other.name != key or facts is None):
+                shutil.rmtree(other)
+        (whole / key).mkdir(exist_ok=True)
+        yield Workspace(whole / key, whole / _TOKENIZER)
+    except BaseException as error:
+        keep = facts is not None and not isinstance(error, TraceError)
+        raise
+    finally:
+        if not keep:
+            shutil.rmtree(whole, ignore_errors=True)
+        lock.release()
+
+
+def _key(facts: object, tokenizer: Path) -> str:
+    made = hashlib.sha256(json.dumps([version("tascel"), facts]).encode())
+    for file in sorted(tokenizer.iterdir()):
+        made.update(file.name.encode() + file.read_bytes())
+    return made.hexdigest()[:16]

@@ -1,0 +1,152 @@
+"""A bundle does not depend on who builds it, nor on how often that was stopped."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tascel import builder
+from tascel.builder import BuildConfig, build
+from tascel.building import gather as gathering
+from tascel.building import look as looking
+from tascel.errors import BundleError, TascelError, TraceError
+from tascel.traces import shards
+
+NOW = 1_760_000_000.0
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """Cut what is small, too."""
+    monkeypatch.setattr(builder, "cut", lambda path: shards.cut(path, 4000))
+    monkeypatch.setattr(looking, "_TOKENS", 3000)
+    monkeypatch.setattr(builder, "READ_AT_ONCE", 0)
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory):
+    file = tmp_path_factory.mktemp("traces") / "traces.jsonl"
+    rooms = ["den", "hall", "attic", "kitchen"] * 65
+    asked = [
+        (f"light {i} in the {room} please", f'{{"on": "{room}"}}')
+        if i % 3
+        else (f"play song {i * 7} by the band {i % 11}", f"song {i * 7} on")
+        for i, room in enumerate(rooms)
+    ]
+    lines = [{"prompt": prompt, "output": output} for prompt, output in asked]
+    lines[5]["time"] = 5.0
+    file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    return file
+
+
+@pytest.fixture(scope="module")
+def alone(toy_folder, traces, tmp_path_factory):
+    """The bundle that one process builds of the stream."""
+    from tascel.traces.read import read_traces
+
+    out = tmp_path_factory.mktemp("alone") / "bundle"
+    return arrays(build(read_traces(traces), toy_folder, out, now=NOW))
+
+
+def arrays(bundle):
+    """All files but the manifest, and what that says."""
+    facts = json.loads((bundle.path / "manifest.json").read_text(encoding="utf-8"))
+    assert not bundle.path.with_name(f".{bundle.path.name}.building").exists()
+    files = {name: (bundle.path / name).read_bytes() for name in bundle.manifest.files}
+    return files | {key: facts[key] for key in facts if key not in ("created", "command")}
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_workers_build_the_same_bundle(toy_folder, traces, alone, tmp_path, workers):
+    heard = []
+    bundle = build(
+        traces, toy_folder, tmp_path / "b", workers=workers, now=NOW,
+        progress=lambda *said: heard.append(said),
+    )  # fmt: skip
+    assert arrays(bundle) == alone
+    assert ("reading traces", 260, None) in heard
+    assert ("looking at prompts", 260, 260) in heard
+
+
+def test_thinned_by_shards_as_at_once(toy_folder, traces, tmp_path):
+    from tascel.traces.read import read_traces
+
+    config = BuildConfig(corpus_tokens=900)
+    at_once = build(read_traces(traces), toy_folder, tmp_path / "a", config=config, now=NOW)
+    assert 1 < at_once.manifest.counts["outputs"] < 200
+    by_shards = build(traces, toy_folder, tmp_path / "b", config=config, now=NOW)
+    assert arrays(by_shards) == arrays(at_once)
+
+
+def test_a_build_that_was_stopped_goes_on(toy_folder, traces, alone, tmp_path, monkeypatch):
+    def stop_at(stop):
+        def heard(stage, done, total):
+            if stage == stop and done:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            build(traces, toy_folder, tmp_path / "b", progress=heard, now=NOW)
+
+    stop_at("finding tasks")
+    left = [path.name for path in (tmp_path / ".b.building").rglob("facts.json")]
+    assert len(left) == len(shards.cut(traces, 4000))
+    monkeypatch.setattr(gathering, "read_shard", None)  # nobody reads again
+    monkeypatch.setattr(looking, "look_at", None)
+    assert arrays(build(traces, toy_folder, tmp_path / "b", workers=2, now=NOW)) == alone
+
+
+def test_other_traces_begin_anew(toy_folder, traces, tmp_path):
+    def stop(stage, done, total):
+        if stage == "indexing":
+            raise KeyboardInterrupt
+
+    for name in ("one", "two"):
+        file = tmp_path / "t.jsonl"
+        file.write_text(traces.read_text(encoding="utf-8").replace("light", name), encoding="utf-8")
+        with pytest.raises(KeyboardInterrupt):
+            build(file, toy_folder, tmp_path / "b", progress=stop)
+    assert len([p for p in (tmp_path / ".b.building").iterdir() if p.is_dir()]) == 2
+    codec = build(file, toy_folder, tmp_path / "b").codec
+    text = codec.decode(codec.prompt("two 1 in the hall"))
+    assert "two" in text
+
+
+def test_wrong_traces_leave_nothing(toy_folder, traces, tmp_path):
+    file = tmp_path / "t.jsonl"
+    good = traces.read_text(encoding="utf-8")
+    file.write_text(f"{good}\nno record\n{good}\n[]\n", encoding="utf-8")
+    with pytest.raises(TraceError, match=r"t.jsonl:261: not JSON"):
+        build(file, toy_folder, tmp_path / "b")
+    assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
+    bad = []
+    build(
+        file, toy_folder, tmp_path / "b", skip_bad=True,
+        on_bad=lambda error, count: bad.append(count),
+    )  # fmt: skip
+    assert sum(bad) == 2
+
+
+def test_nothing_to_learn_is_said_as_ever(toy_folder, tmp_path):
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "a", "output": "b", "split": "test"}\n', encoding="utf-8")
+    with pytest.raises(TraceError, match="for training"):
+        build(file, toy_folder, tmp_path / "b")
+    file.write_text("\n", encoding="utf-8")
+    with pytest.raises(TraceError, match="holds no traces"):
+        build(file, toy_folder, tmp_path / "b")
+
+
+def test_two_builds_of_one_bundle_do_not_meet(toy_folder, traces, tmp_path):
+    def again(stage, done, total):
+        if stage == "indexing":
+            with pytest.raises(BundleError, match="another process is building"):
+                build(traces, toy_folder, tmp_path / "b")
+
+    build(traces, toy_folder, tmp_path / "b", progress=again)
+
+
+def test_workers_must_be_some(toy_folder, traces, tmp_path):
+    with pytest.raises(TascelError, match="workers cannot be"):
+        build(traces, toy_folder, tmp_path / "b", workers=0)
+    assert not (tmp_path / ".b.building").exists()
