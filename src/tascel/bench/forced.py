@@ -16,7 +16,7 @@ import numpy as np
 
 from tascel.decode.walk import follow as along
 from tascel.decode.walk import trim
-from tascel.draft.base import Draft, Forgetful, Proposal
+from tascel.draft.base import Attentive, Draft, Forgetful, Proposal
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.types import SOURCES, Ids, Request
@@ -54,7 +54,9 @@ class Entrant:
 
 @dataclass(slots=True)
 class Cost:
-    """What one draft made of one answer: counts after its first token, and milliseconds."""
+    """What one draft made of one answer: counts after its first token, and milliseconds. `learn_ms`
+    is what a draft that learns did once the answer was whole; nobody waits for it, so it is not
+    charged."""
 
     tokens: int = 0
     steps: int = 0
@@ -62,6 +64,7 @@ class Cost:
     rejects: int = 0
     pass_ms: float = 0.0
     draft_ms: float = 0.0
+    learn_ms: float = 0.0
     accepted: Counter[str] = field(default_factory=Counter[str])
 
     @property
@@ -127,7 +130,11 @@ def _walk(draft: Draft, example: Example, id_: str, rules: Rules, breaker: Break
         cost.rejects += bool(refused)
         cost.pass_ms += float(rules.price.curve(1, len(offered))[-1])
         cost.accepted.update(SOURCES[int(source)] for source in offered.source[path])
+    started = perf_counter()
+    if isinstance(session, Attentive):
+        session.finish("stop" if len(answer) == len(example.output) else "length")
     session.close()
+    cost.learn_ms = 1000 * (perf_counter() - started)
     cost.draft_ms = 1000 * seconds
     return cost
 

@@ -20,12 +20,18 @@ LONGEST_REST = 8192
 
 class Breaker:
     """Adds up what drafting saved and what it cost. Gains above zero are not saved up: a draft that
-    was good for long rests as soon as any other; a lean stretch that costs little is let be."""
+    was good for long rests as soon as any other; a lean stretch that costs little is let be.
 
-    def __init__(self, price: Price) -> None:
-        self._price = price
+    Args:
+        price: what passes cost.
+        saved: so much of gains is saved up after all, for a draft that gets better as it goes.
+        longest: no rest has more steps.
+    """
+
+    def __init__(self, price: Price, saved: float = 0.0, longest: int = LONGEST_REST) -> None:
+        self._price, self._saved, self._longest = price, saved, longest
         self._cost = lru_cache(maxsize=4096)(self._cost_of)  # the same few passes again and again
-        self._balance = 0.0  # since the draft last broke even, at most 0
+        self._balance = 0.0  # since the draft last broke even, at most what is saved
         self._earned = 0.0  # since the last rest
         self._allowed = LOSS
         self._rest = 0
@@ -57,11 +63,11 @@ class Breaker:
         if self._rest > 0:
             return
         gain = accepted / rows - self._cost(offered, pending, rows) - drafting
-        self._balance = min(0.0, self._balance + gain)
+        self._balance = min(self._saved, self._balance + gain)
         self._earned += gain
         if self._balance < -self._allowed:
             self._rest = self._next_rest
-            self._next_rest = min(2 * self._next_rest, LONGEST_REST)
+            self._next_rest = min(2 * self._next_rest, self._longest)
             self._allowed = PROBE_LOSS
             self._balance = self._earned = 0.0
         elif self._earned > PROVEN:

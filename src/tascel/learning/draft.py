@@ -25,6 +25,10 @@ from tascel.learning.config import LearnStats
 from tascel.learning.learner import Learner
 from tascel.types import FinishReason, Request
 
+#: Of the breaker that watches what was learned: gains saved up, in passes, for it gets better as it
+#: goes; and steps of its longest rest, for it is what helps when a task changes.
+SAVED, LONGEST_REST = 20.0, 1024
+
 
 class LearningDraft:
     """Unites, token by token, what the bundle's draft and what was learned online propose, and
@@ -78,7 +82,7 @@ class LearningDraft:
     def allows(self, price: Price) -> bool:
         """Whether what was learned drafts in this step; asked once a step."""
         if self._breaker is None:
-            self._breaker = Breaker(price)
+            self._breaker = Breaker(price, SAVED, LONGEST_REST)
         return self._breaker.allows()
 
     def record(self, offered: int, accepted: int) -> None:

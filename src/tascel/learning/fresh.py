@@ -44,21 +44,27 @@ class Fresh:
         self.ones.append(_One(exchange, about, template))
 
     def index(self) -> None:
-        """Index all of them, if that pays; nobody who asks waits for it."""
+        """Index those that came last, or all of them, so that whoever asks next need not."""
         end = len(self)
         if end - self._old[1] > AT_ONCE // 2:
             self._old = self._part(0, end)
+        self._newest()
 
     def find(self, about: Features) -> list[tuple[float, int]]:
         """Those most like a prompt: how much, and their numbers."""
-        old, new, end = self._old, self._new, len(self)
-        start = max(old[1], end - AT_ONCE)
-        if new[:2] != (start, end):
-            new = self._new = self._part(start, end)
-        return _find(old, about) + _find(new, about)
+        old = self._old
+        return _find(old, about) + _find(self._newest(), about)
 
     def __len__(self) -> int:
         return len(self.ones)
+
+    def _newest(self) -> _Part:
+        """What is not in the first index, as far as it can be done at once."""
+        new, end = self._new, len(self)
+        start = max(self._old[1], end - AT_ONCE)
+        if new[:2] != (start, end):
+            new = self._new = self._part(start, end)
+        return new
 
     def _part(self, start: int, end: int) -> _Part:
         about = [one.about for one in self.ones[start:end]]

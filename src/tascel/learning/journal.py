@@ -21,7 +21,7 @@ from tascel.learning.config import PROMPTS, LearnConfig
 from tascel.learning.exchange import Exchange, exchanges, kept, recorded, too_old, united
 from tascel.records import Records
 from tascel.store.amend import Change, amend, new_name
-from tascel.store.folder import read_folder
+from tascel.store.folder import current_manifest, read_folder
 from tascel.store.manifest import NAME, Manifest
 
 #: More files than this are merged: so many of the smallest that half as many are left.
@@ -108,14 +108,16 @@ class Journal:
         return gone
 
     def flush(self) -> None:
-        """Write down what waits.
+        """Write down what waits now; what comes meanwhile is for the next time.
 
         Raises:
             BundleError: it cannot be written now; nothing is lost.
         """
         # A batch keeps its name until it is in the manifest: whether a write that failed had
         # reached the disk is seen when it is tried again.
-        while self._next_batch() is not None:
+        for _ in range(1 if self._batch is None else 2):
+            if self._next_batch() is None:
+                return
             name, some = self._batch or ("", [])
             records = recorded(some)
             amend(
@@ -172,9 +174,13 @@ class Journal:
         if not names:
             return False
         vocab_size = self._opened.vocab_size
-        found = exchanges(
-            Records.join([Records.read(self._path / name, vocab_size) for name in names])
-        )
+        try:
+            read = [Records.read(self._path / name, vocab_size) for name in names]
+        except BundleError:
+            if set(names) <= set(self._ours(current_manifest(self._path)).learned):
+                raise
+            return False  # somebody else was faster
+        found = exchanges(Records.join(read))
         for one in found:
             known = uses(one.key)
             if known is not None:

@@ -30,9 +30,10 @@ from tascel.types import Ids
 
 #: All is indexed anew once so many answers, or such a share of those indexed, are fresh, and at the
 #: latest with so many: then finding them costs more than indexing them.
-LEAST, SHARE, MOST = 8, 1 / 4, 2048
-#: Memory holds at most so many times what the index may hold, if the index lags behind.
-SLACK = 1.5
+LEAST, SHARE, MOST = 8, 1 / 8, 2048
+#: All is indexed anew, the least useful left out, once memory holds so many times what it may;
+#: where that lags behind, nothing is taken in beyond the second number.
+FULL, SLACK = 1.25, 1.5
 
 
 class Recent:
@@ -95,7 +96,8 @@ class Recent:
         indexed, fresh = len(self._knowledge.learned), len(self._knowledge.fresh)
         enough = min(max(LEAST, SHARE * indexed), MOST)
         first = indexed == 0 and fresh > 0
-        return self._stale or first or fresh >= enough or (fresh > 0 and self._full(1.0 + SHARE))
+        too_much = fresh > 0 and self._full(FULL)
+        return self._stale or first or fresh >= enough or too_much
 
     def index(self) -> None:
         """Index all anew, the least useful left out if they are too many."""

@@ -1,0 +1,205 @@
+"""The background: what it takes over, what it survives, and that it ends."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import logging
+import shutil
+import threading
+
+import numpy as np
+
+from tascel.builder import build
+from tascel.bundle import Bundle
+from tascel.learning import journal as journals
+from tascel.learning import recent as recents
+from tascel.records import Records
+from tascel.store import amend as amends
+from tascel.store.amend import Change, amend
+from tascel.store.manifest import Manifest
+from tascel.types import Request, Trace
+
+NEW = "zebra quartz 42 violet"
+
+
+def test_two_learners_draft_from_each_others_answers(learning, talk, clock):
+    one, two = learning(), learning()
+    first = talk.answer(one, "what is there 1", NEW)
+    clock.now += 6
+    two.learner.work()
+    assert two.stats().traces == 1
+    assert talk.answer(two, "what is there 2", NEW) < first / 2
+    third = learning()  # from the start
+    assert third.stats().traces == 2
+
+
+def test_what_is_forgotten_on_disk_is_drafted_no_more(learning, talk, clock, path):
+    draft = learning()
+    first = talk.answer(draft, "what is there 1", NEW)
+    talk.answer(draft, "what is there 2", "another answer")
+    clock.now += 6
+    draft.learner.work()
+    gone = [
+        name
+        for name in Manifest.read(path).learned
+        if len(Records.read(path / name, 1000).outputs[0]) == len(talk.output(NEW))
+    ]
+    amend(path, lambda _: Change({}, gone))
+    clock.now += 6
+    draft.learner.work()
+    assert draft.stats().traces == 1
+    knowledge = draft.learner.recent._knowledge
+    text = knowledge.corpus.text.tolist()
+    assert talk.output(NEW)[0] not in text
+    assert not len(knowledge.fresh)
+    assert talk.answer(draft, "what is there 3", NEW) == first
+
+
+def test_a_bundle_that_was_built_anew_is_drafted_with(learning, talk, clock, path, toy_folder):
+    draft = learning()
+    talk.answer(draft, "what is there 1", "an answer")
+    before = talk.answer(draft, "light 3", NEW, reason=None)
+    open_ = draft.open(Request("r", talk.prompt("light 3")))
+    traces = [
+        Trace(({"role": "user", "content": f"light {i}"},), {"role": "assistant", "content": NEW})
+        for i in range(30)
+    ]
+    build(traces, toy_folder, path)
+    clock.now += 6
+    draft.learner.work()
+    assert talk.answer(draft, "light 3", NEW, reason=None) < before / 2
+    assert draft.stats().traces == 0  # the new build holds nothing that was learned
+    assert draft.stats().last_error is None
+    open_.propose(4, talk_price())
+    open_.accept([1], open_.propose(4, talk_price()), 0)
+    open_.close()
+    talk.answer(draft, "what is there 1", "an answer")
+    clock.now += 6
+    draft.learner.work()
+    assert Manifest.read(path).learned
+    assert Bundle.open(path).manifest.base == draft.learner._bundle.manifest.base
+
+
+def talk_price():
+    from tascel.draft.price import Price
+
+    return Price.free()
+
+
+def test_a_bundle_that_is_gone_is_drafted_with_still(learning, talk, clock, path, caplog):
+    draft = learning()
+    away = path.with_name("away")
+    path.rename(away)
+    with caplog.at_level(logging.WARNING):
+        for i in range(4):
+            talk.answer(draft, f"light {i}", "the lamp 3")
+            clock.now += 6
+    assert draft.stats().errors >= 4
+    assert len({record.getMessage() for record in caplog.records}) == len(caplog.records) <= 2
+    assert draft.stats().unflushed == 4
+    away.rename(path)
+    clock.now += 60
+    draft.learner.work()
+    clock.now += 6
+    draft.learner.work()
+    assert draft.stats().unflushed == 0
+    assert draft.stats().last_error is None
+
+
+def test_a_full_disk_is_said_once_and_written_later(learning, talk, clock, monkeypatch, caplog):
+    draft = learning()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch, caplog.at_level(logging.WARNING):
+        patch.setattr(amends, "put_manifest", full)
+        for i in range(5):
+            talk.answer(draft, f"what is there {i}", NEW)
+            clock.now += 6
+    assert [("disk is full" in r.getMessage()) for r in caplog.records] == [True]
+    assert draft.stats().unflushed == 5
+    clock.now += 60
+    draft.learner.work()
+    assert draft.stats().unflushed == 0
+
+
+def test_whatever_breaks_answers_go_on(learning, talk, clock, monkeypatch):
+    draft = learning()
+    talk.answer(draft, "what is there", NEW)
+
+    def broken(*_, **__):
+        raise RuntimeError("broken")
+
+    for name in ("add", "index", "index_fresh"):
+        monkeypatch.setattr(recents.Recent, name, broken)
+    monkeypatch.setattr(recents.NgramDraft, "open", broken)
+    monkeypatch.setattr(journals.Journal, "look", broken)
+    draft.learner.base = Silent()
+    clock.now += 6
+    assert talk.answer(draft, "what is there", NEW) > 3
+    stats = draft.stats()
+    assert stats.errors >= 3
+    assert "broken" in (stats.last_error or "")
+
+
+class Silent:
+    """A draft that has nothing to say."""
+
+    def open(self, request):
+        return self
+
+    def propose(self, room, price, pending=1):
+        from tascel.draft.base import Proposal
+
+        return Proposal.nothing()
+
+    def accept(self, tokens, offered, taken):
+        pass
+
+    def close(self):
+        pass
+
+
+def test_memory_keeps_its_bound(learning, talk, clock):
+    draft = learning(tokens=200)
+    for i in range(120):
+        talk.answer(draft, f"what is there {i}", f"zebra {i}")
+        assert draft.stats().tokens <= 300
+        clock.now += 1
+    assert draft.stats().tokens >= 60
+    assert draft.stats().lost == 0
+
+
+def test_a_thread_does_it_and_ends(learning, talk, path):
+    draft = learning(background=True, flush=0.01)
+    assert any(thread.name == "tascel-learner" for thread in threading.enumerate())
+    for i in range(20):
+        talk.answer(draft, f"what is there {i}", NEW)
+    draft.close()
+    assert draft.stats().unflushed == 0
+    assert draft.stats().errors == 0
+    thread = draft.learner._thread
+    assert not thread.is_alive()
+    read = [Records.read(path / name, 1000) for name in Manifest.read(path).learned]
+    assert sum(map(len, read)) == 20
+
+
+def test_a_draft_that_nobody_closes_closes_itself(path, clock):
+    from tascel.draft.ngram import DraftConfig
+    from tascel.learning import LearnConfig, Learner, LearningDraft
+
+    config = DraftConfig()
+    opened = Bundle.open(path)
+    learner = Learner(opened, lambda b: b.draft(config), config, LearnConfig(flush=60.0), clock)
+    draft = LearningDraft(learner, config)
+    draft.start()
+    learner.learn(Request("r", np.array([1, 2], np.int32)), [3, 4, 5])
+    thread = learner._thread
+    del draft
+    gc.collect()
+    thread.join(30)
+    assert not thread.is_alive()
+    assert sum(len(Records.read(path / n, 1000)) for n in Manifest.read(path).learned) == 1
+    shutil.rmtree(path)
