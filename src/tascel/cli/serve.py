@@ -107,6 +107,10 @@ def serve(
             f"serving needs more packages ({error.name})", "pip install 'tascel[serve]'"
         ) from error
     tenants = read_tenants(tenant or ())
+    if tenants and bundle is not None:
+        raise RequestError(
+            f"{bundle} and bundles of tenants", "Give the bundle once: as BUNDLE, or as a tenant's"
+        )
     if tenant_keys is not None and not tenants:
         raise RequestError("--tenant-keys without --tenant", "Leave it out, or name the tenants")
     learns = options.learning(learn, learn_tokens, learn_days)
