@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tascel.builder import build
 from tascel.records import Records
 from tascel.store.folder import check_folder, write_folder
 from tascel.store.manifest import Manifest
+from tascel.types import Trace
 
 VOCAB = 1 << 20
 HERE = Path(__file__).parent
@@ -25,10 +28,10 @@ HERE = Path(__file__).parent
 class Parent:
     """A warm process that forks victims: the first one takes its time, the others none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *warm: Path) -> None:
         self.report = folder / "report"
         self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "victim.py")],
+            [sys.executable, str(HERE / "victim.py"), *map(str, warm)],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -54,7 +57,9 @@ class Parent:
         """Kill a process so long after it flushed something for the first time."""
         before = acks.stat().st_size if acks.exists() else 0
         process = self.start(work, acks=str(acks), **arguments)
+        last = time.monotonic() + 60
         while not acks.exists() or acks.stat().st_size == before:
+            assert time.monotonic() < last, "nothing is ever flushed"
             time.sleep(0.001)
         time.sleep(seconds)
         os.kill(process, signal.SIGKILL)
@@ -76,6 +81,38 @@ def parent(tmp_path) -> Iterator[Parent]:
 @pytest.fixture
 def eight(tmp_path) -> Iterator[list[Parent]]:
     made = [Parent(tmp_path) for _ in range(8)]
+    yield made
+    for parent in made:
+        parent.close()
+
+
+@pytest.fixture(scope="session")
+def built(toy_folder, tmp_path_factory) -> Path:
+    """A bundle of thirty exchanges, to be copied."""
+    traces = [
+        Trace(
+            ({"role": "user", "content": f"light {i}"},),
+            {"role": "assistant", "content": f"the lamp {i % 7}"},
+        )
+        for i in range(30)
+    ]
+    return build(traces, toy_folder, tmp_path_factory.mktemp("built") / "b").path
+
+
+@pytest.fixture
+def bundle(built, tmp_path) -> Path:
+    """A bundle to learn into."""
+    return Path(shutil.copytree(built, tmp_path / "b"))
+
+
+@pytest.fixture(scope="session")
+def warm(built, tmp_path_factory) -> Iterator[list[Parent]]:
+    """Eight processes that have learned before."""
+    folder = tmp_path_factory.mktemp("warm")
+    made = [
+        Parent(folder / str(i), Path(shutil.copytree(built, folder / str(i) / "b")))
+        for i in range(8)
+    ]
     yield made
     for parent in made:
         parent.close()
@@ -106,11 +143,12 @@ def found(path: Path) -> list[tuple[int, int]]:
     """What a whole, undamaged bundle holds of what was learned."""
     manifest = check_folder(path)
     read = [Records.read(path / name, VOCAB) for name in manifest.learned]
-    return [(int(output[0]), int(output[1])) for part in read for output in part.outputs]
+    outputs = [output.tolist() for part in read for output in part.outputs]
+    return [(100 * a + b, 100 * c + d) for a, b, c, d in outputs]
 
 
-@pytest.fixture
-def nothing_lost():
+@pytest.fixture(scope="session")
+def nothing_lost() -> Callable[[Path, Path], int]:
     def check(path: Path, acks: Path) -> int:
         """The bundle is whole, holds all that was flushed, and nothing twice; how much that is."""
         there, flushed = found(path), said(acks)

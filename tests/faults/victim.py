@@ -1,5 +1,6 @@
 """Processes that learn into a bundle until they are killed. Run as a script: a warm parent that
-forks one for each line of JSON it reads, says its process id, and then how it ended.
+forks one for each line of JSON it reads, says its process id, and then how it ended. An argument
+is a bundle that it first learns into itself, so that the others find everything compiled.
 
 A line names the work, its arguments, and maybe the file operation at which the process kills
 itself: the n-th that it does inside a write, at the call itself, so that half a file may be there.
@@ -12,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from random import Random
@@ -20,10 +22,15 @@ from typing import Any
 
 import numpy as np
 
+from tascel.bundle import Bundle
+from tascel.draft.ngram import DraftConfig
+from tascel.learning.config import LearnConfig
+from tascel.learning.learner import Learner
 from tascel.records import Records
 from tascel.store.amend import Change, amend, new_name
 from tascel.store.folder import link_or_copy, write_folder
 from tascel.store.manifest import Manifest
+from tascel.types import Request
 
 VOCAB = 1 << 20
 #: What changes a bundle, by the names of the functions.
@@ -60,12 +67,12 @@ def _callers(frame: FrameType | None) -> Iterator[str]:
 
 
 def record(writer: int, at: int) -> Records:
-    """Like no other: its output says who learned it, and as the how many-th."""
-    return Records.of([np.array([1, 2, 3])], [np.array([writer, at])], 1e9 + at)
+    return Records.of([np.array([1, 2, 3])], [np.array(output(writer, at))], 1e9 + at)
 
 
-def keys(records: Records) -> list[tuple[int, int]]:
-    return [(int(output[0]), int(output[1])) for output in records.outputs]
+def output(writer: int, at: int) -> list[int]:
+    """Like no other: it says who learned it, and as the how many-th."""
+    return [writer // 100, writer % 100, at // 100, at % 100]
 
 
 def add(path: str, records: Records) -> None:
@@ -116,10 +123,36 @@ def store(path: str, acks: str, writer: int, count: int | None, replaces: float 
             at += size
 
 
-WORKS: dict[str, Callable[..., None]] = {"store": store}
+def learner(
+    path: str, acks: str | None, writer: int, count: int | None, background: bool = True
+) -> None:
+    """Learn answers into the bundle at `path` as a server does; `acks` gets a line for each that
+    was flushed."""
+    learn = LearnConfig(flush=0.0, background=background)
+    learner = Learner(Bundle.open(path), lambda bundle: bundle.draft(), DraftConfig(), learn)
+    said = os.open(acks or os.devnull, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    at = flushed = 0
+    learner.start()
+    while count is None or at < count:
+        request = Request(str(at), np.array([1, 2, 3, at % 7], np.int32))
+        learner.learn(request, output(writer, at))
+        at += 1
+        while at - flushed > 8 and learner.journal.unflushed:
+            time.sleep(0.001)
+        if not learner.journal.unflushed:
+            os.write(said, "".join(f"{writer} {i}\n" for i in range(flushed, at)).encode())
+            flushed = at
+    learner.close()
+    assert not learner.journal.unflushed, learner.stats()
+    os.write(said, "".join(f"{writer} {i}\n" for i in range(flushed, at)).encode())
+
+
+WORKS: dict[str, Callable[..., None]] = {"store": store, "learner": learner}
 
 
 def main() -> None:
+    for path in sys.argv[1:]:
+        learner(path, None, 0, 40, background=False)
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
