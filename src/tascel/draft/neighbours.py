@@ -23,6 +23,9 @@ COMMON = 4
 SCALE = 64  # of weights: from 31 for half of all traces to 27,000 for one of a thousand million
 _CHUNK = 4096  # traces counted at a time
 
+#: Distinct features, sorted, and how many traces hold each.
+_Counted = tuple[Features, NDArray[np.int64]]
+
 _NOBODY = np.zeros(0, np.bool_)
 _NONE = np.zeros(0, np.int64)
 
@@ -102,12 +105,20 @@ class Neighbours:
 
 def _holders(features: Sequence[Features]) -> tuple[Features, NDArray[np.int64]]:
     """All distinct features, sorted, and how many traces hold each."""
-    keys, holders = np.zeros(0, np.uint32), _NONE
+    runs: list[_Counted] = []
     for first in range(0, len(features), _CHUNK):
-        more = np.unique(np.concatenate(features[first : first + _CHUNK]), return_counts=True)
-        keys, where = np.unique(np.concatenate([keys, more[0]]), return_inverse=True)
-        holders = np.bincount(where, np.concatenate([holders, more[1]])).astype(np.int64)
-    return keys, holders
+        runs.append(np.unique(np.concatenate(features[first : first + _CHUNK]), return_counts=True))
+        # each is longer than twice the next: all in all a feature is merged as often as that halves
+        while len(runs) > 1 and len(runs[-2][0]) <= 2 * len(runs[-1][0]):
+            runs.append(_merged(runs.pop(), runs.pop()))
+    while len(runs) > 1:
+        runs.append(_merged(runs.pop(), runs.pop()))
+    return runs[0] if runs else (np.zeros(0, np.uint32), _NONE)
+
+
+def _merged(a: _Counted, b: _Counted) -> _Counted:
+    keys, where = np.unique(np.concatenate([a[0], b[0]]), return_inverse=True)
+    return keys, np.bincount(where, np.concatenate([a[1], b[1]])).astype(np.int64)
 
 
 def _telling(
