@@ -139,7 +139,7 @@ def said(acks: Path) -> set[tuple[int, int]]:
     return {(int(writer), int(at)) for writer, at in map(str.split, lines)}
 
 
-def found(path: Path) -> list[tuple[int, int]]:
+def holds(path: Path) -> list[tuple[int, int]]:
     """What a whole, undamaged bundle holds of what was learned."""
     manifest = check_folder(path)
     read = [Records.read(path / name, VOCAB) for name in manifest.learned]
@@ -151,9 +151,14 @@ def found(path: Path) -> list[tuple[int, int]]:
 def nothing_lost() -> Callable[[Path, Path], int]:
     def check(path: Path, acks: Path) -> int:
         """The bundle is whole, holds all that was flushed, and nothing twice; how much that is."""
-        there, flushed = found(path), said(acks)
+        there, flushed = holds(path), said(acks)
         assert not flushed - set(there)
         assert len(there) == len(set(there))
         return len(there)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def found() -> Callable[[Path], list[tuple[int, int]]]:
+    return holds

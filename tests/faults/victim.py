@@ -9,12 +9,15 @@ itself: the n-th that it does inside a write, at the call itself, so that half a
 from __future__ import annotations
 
 import json
+import logging
 import os
+import resource
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from random import Random
 from types import FrameType
@@ -147,7 +150,58 @@ def learner(
     os.write(said, "".join(f"{writer} {i}\n" for i in range(flushed, at)).encode())
 
 
-WORKS: dict[str, Callable[..., None]] = {"store": store, "learner": learner}
+def unable(path: str, report: str, how: str) -> None:
+    """Learn while nothing can be written, then while it can; what was said goes to `report`."""
+    logged: list[str] = []
+    logger = logging.getLogger("tascel.learning")
+    logger.addHandler(_Listener(logged))
+    learn, clock = LearnConfig(flush=0.0, background=False), Clock()
+    learner = Learner(Bundle.open(path), lambda bundle: bundle.draft(), DraftConfig(), learn, clock)
+    learner.start()
+    stats, back = [], _hinder(how, Path(path))
+    for at in range(6):
+        clock.now += 10.0
+        learner.learn(Request(str(at), np.array([1, 2, 3, at], np.int32)), output(0, at))
+        if at in (2, 4):
+            stats.append(asdict(learner.stats()))
+        if at == 2:
+            assert learner.recent.draft is not None  # what is learned drafts all the same
+            back()
+    learner.close()
+    stats.append(asdict(learner.stats()))
+    Path(report).write_text(json.dumps({"stats": stats, "logged": logged}))
+
+
+def _hinder(how: str, path: Path) -> Callable[[], None]:
+    """From now on nothing can be written, until what is returned is called."""
+    if how == "size":  # of files: a write stops in the middle, as on a full disk
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (150, before[1]))
+        return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    if not os.getuid():  # who may do everything is somebody else for the time
+        os.seteuid(65534)
+        return lambda: os.seteuid(0)
+    path.parent.chmod(0o555)
+    return lambda: path.parent.chmod(0o755)
+
+
+class Clock:
+    now = 1.8e9
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class _Listener(logging.Handler):
+    def __init__(self, said: list[str]) -> None:
+        super().__init__()
+        self.said = said
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.said.append(record.getMessage())
+
+
+WORKS: dict[str, Callable[..., None]] = {"store": store, "learner": learner, "unable": unable}
 
 
 def main() -> None:
