@@ -10,9 +10,11 @@ from the middle on of another's. Along it go
     learning    the same, which learns every answer once it is whole
     both        a bundle of both tasks' splits "train", built beforehand: what knowing would give
 
-`recovery` is how many requests after the change a window of 25 first has 80 % of the speed-up that
-learning has in the last 150. Learning is replayed on one thread, so that it can be repeated; what
-it costs beside a server is measured again with its own thread, `PACE` apart.
+`recovery` is how many requests after the change a window of 25 first has 80 % of the tokens a pass
+that learning has in the last 150. Curves are tokens a pass of such windows; a speed-up is estimated
+from them, the price of passes and the time that drafting took here. Learning is replayed on one
+thread, so that it can be repeated; what it costs beside a server is measured again with its own
+thread, `PACE` apart.
 """
 
 from __future__ import annotations
@@ -109,13 +111,17 @@ def drift(args: argparse.Namespace, codec: Codec, before: str, after: str) -> di
         shutil.copytree(bundle.path, Path(folder) / "paced")
         cost = paced(learner(Path(folder) / "paced", codec, background=True), streams[1], rules)
     change = len(streams[0])
-    curves = {name: curve(costs[name], rules) for name in NAMES}
-    late = speedup(costs["learning"][-SETTLED:], rules)
+    curves = {name: [round(level(w), 3) for w in windows(costs[name])] for name in NAMES}
+    late = level(costs["learning"][-SETTLED:])
     return {
         "before": before, "after": after, "change": change, "requests": len(stream),
         "speedup": {name: levels(costs[name], change, rules) for name in NAMES},
+        "draft_ms_per_answer": {
+            name: round(sum(cost.draft_ms for cost in costs[name]) / len(stream), 3)
+            for name in NAMES
+        },
         "tokens_per_step": {name: levels(costs[name], change) for name in NAMES},
-        "recovery": recovery(costs["learning"][change:], late, rules),
+        "recovery": recovery(costs["learning"][change:], late),
         "learned_bytes": size, "cost": cost, "curves": curves,
     }  # fmt: skip
 
@@ -153,25 +159,20 @@ def levels(costs: Sequence[Cost], change: int, rules: Rules | None = None) -> di
     return {name: round(level(part, rules), 3) for name, part in parts.items()}
 
 
-def level(costs: Sequence[Cost], rules: Rules | None) -> float:
+def level(costs: Sequence[Cost], rules: Rules | None = None) -> float:
     if rules is not None:
         return speedup(costs, rules)
     return sum(cost.tokens for cost in costs) / sum(cost.steps for cost in costs)
-
-
-def curve(costs: Sequence[Cost], rules: Rules) -> list[float]:
-    """The speed-up of each window."""
-    return [round(speedup(w, rules), 3) for w in windows(costs)]
 
 
 def windows(costs: Sequence[Cost]) -> list[Sequence[Cost]]:
     return [costs[at : at + WINDOW] for at in range(0, len(costs) - WINDOW + 1, WINDOW)]
 
 
-def recovery(costs: Sequence[Cost], late: float, rules: Rules) -> int | None:
+def recovery(costs: Sequence[Cost], late: float) -> int | None:
     """After how many requests a window was as good as it gets, nearly."""
     for end in range(WINDOW, len(costs) + 1):
-        if speedup(costs[end - WINDOW : end], rules) >= ENOUGH * late:
+        if level(costs[end - WINDOW : end]) >= ENOUGH * late:
             return end
     return None
 
@@ -246,7 +247,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         axis.set_ylim(bottom=0)
         axis.set_title(f"{one['before']}, then {one['after']}")
         axis.set_xlabel("request")
-    axes[0][0].set_ylabel("estimated speed-up")
+    axes[0][0].set_ylabel("tokens a pass")
     axes[0][0].legend(loc="lower left", frameon=False)
     matplotlib.rcParams["svg.hashsalt"] = "drift"  # the same picture, the same file
     figure.savefig(path.with_suffix(".png"), dpi=120)

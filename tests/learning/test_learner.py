@@ -139,6 +139,7 @@ def test_whatever_breaks_answers_go_on(learning, talk, clock, monkeypatch):
     draft.learner.base = Silent()
     clock.now += 6
     assert talk.answer(draft, "what is there", NEW) > 3
+    draft.learner.work()
     stats = draft.stats()
     assert stats.errors >= 3
     assert "broken" in (stats.last_error or "")

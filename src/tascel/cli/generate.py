@@ -68,6 +68,9 @@ def generate(
     fast: options.Fast = False,
     large: options.Large = None,
     cache_tokens: options.CacheTokens = None,
+    learn: options.Learn = False,
+    learn_tokens: options.LearnTokens = None,
+    learn_days: options.LearnDays = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer prompts. In the terminal, tokens that were drafted are coloured."""
@@ -84,11 +87,12 @@ def generate(
         repetition_penalty=repetition_penalty, presence_penalty=presence_penalty,
         frequency_penalty=frequency_penalty,
     )  # fmt: skip
+    learns = options.learning(learn, learn_tokens, learn_days)
     with progress() as show:
         runner = load(
             bundle, model=model, adapter=adapter, dtype=dtype, device=device,
             head="fast" if fast else head, large=large,
-            drafts=not no_drafts, cache_tokens=cache_tokens,
+            drafts=not no_drafts, cache_tokens=cache_tokens, learn=learns,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
     tell_head(runner)
@@ -101,10 +105,11 @@ def generate(
     form = _form(json_schema, json_object, regex)
     grammar = None if form is None else _grammar(runner, *form)
     run = Run(runner, traces, sampling, tuple(stop or ()), max_tokens, rows, form, grammar)
-    if output is None:
-        run.show()
-    else:
-        run.write(output)
+    with runner:  # whatever ends it, what was learned is written down
+        if output is None:
+            run.show()
+        else:
+            run.write(output)
     if bad.count:
         err.print(str(bad), markup=False)
     run.summary()
