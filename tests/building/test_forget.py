@@ -186,7 +186,7 @@ def test_nothing_is_left_of_what_is_forgotten(bundle, tmp_path, by):
     after, records = Bundle.with_records(bundle)
     assert len(records) == done.total - done.found
     assert after.manifest.counts["traces"] == after.manifest.counts["outputs"] == len(records)
-    assert [task.name for task in after.tasks] == (["lights", "songs"] if by == "match" else [])
+    assert [task.name for task in after.tasks] == ["lights", "songs"]
     check_folder(bundle)
     assert after.draft()
     assert sorted(p.name for p in tmp_path.iterdir() if "lock" not in p.name) == ["bundle"]

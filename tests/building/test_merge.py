@@ -150,6 +150,21 @@ def test_damaged_records_are_refused_by_name(halves, tmp_path):
     assert not (tmp_path / "c").exists()
 
 
+@pytest.mark.parametrize("second", ["find", "one"])
+def test_settings_go_on_where_they_agree(dated, toy_folder, tmp_path, second):
+    some = dated(10)
+    build(some[:10], toy_folder, tmp_path / "a", config=BuildConfig(tasks="one", seed=3))
+    build(
+        some[10:], toy_folder, tmp_path / "b", config=BuildConfig(tasks=second, trust_traces=9000)
+    )
+    merged = merge([tmp_path / "a", tmp_path / "b"], tmp_path / "c").manifest.settings
+    assert (merged.tasks, merged.seed, merged.trust_traces) == (
+        "one" if second == "one" else "auto",
+        3,
+        9000,
+    )
+
+
 def test_records_are_written_in_several_files(dated, toy_folder, tmp_path, monkeypatch):
     from tascel import records as kept
 

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -55,6 +56,31 @@ def test_prompt_and_output(tmp_path):
     )
     assert trace.answer == {"role": "assistant", "content": "on(lamp)"}
     assert (trace.task, trace.split, trace.group, trace.tools) == (None, None, None, None)
+
+
+@pytest.mark.parametrize(
+    ("time", "seconds"),
+    [
+        (None, None),
+        (1_700_000_000, 1.7e9),
+        (12.5, 12.5),
+        ("1970-01-02", 86_400.0),
+        ("1970-01-01T01:00:00Z", 3600.0),
+        ("1970-01-01 01:00:00.5", 3600.5),
+        ("1970-01-01T01:00:00+02:00", -3600.0),
+    ],
+)
+def test_times(tmp_path, time, seconds):
+    (trace,) = read_traces(lines(tmp_path / "t.jsonl", GOOD | {"time": time}))
+    assert trace.time == seconds
+
+
+def test_parquet_has_times_of_its_own(tmp_path):
+    for zone in (UTC, None):
+        at = datetime(1970, 1, 2, tzinfo=zone)
+        pq.write_table(pa.Table.from_pylist([GOOD | {"time": at}]), tmp_path / "t.parquet")
+        (trace,) = read_traces(tmp_path / "t.parquet")
+        assert trace.time == 86_400.0
 
 
 def test_messages_with_tools(tmp_path):
@@ -118,6 +144,11 @@ def test_prompts_keep_an_answer_they_have(tmp_path):
             "a tool call has no function with a `name`",
         ),
         (CHAT | {"system": "twice"}, "both `system` and a system message"),
+        (GOOD | {"time": "soon"}, "`time` is 'soon', no date and time of ISO 8601"),
+        (GOOD | {"time": True}, "`time` is a boolean, neither seconds nor a text"),
+        (GOOD | {"time": [1]}, "`time` is a list, neither seconds nor a text"),
+        (GOOD | {"time": 1e999}, "`time` is inf, which is no number of seconds"),
+        (GOOD | {"time": 1.7e12}, "which is no number of seconds"),
     ],
 )
 def test_wrong_records(tmp_path, record, reason):

@@ -21,6 +21,7 @@ VERSION = 4
 #: What former versions did not say: their folders can be listed and replaced, never opened.
 _SINCE: Mapping[str, Any] = {"vocab_size": 1, "eos_ids": [0], "tasks": [], "settings": {}}
 _MOST_IDS = 2**31  # an id is an i32
+_MOST_THINNED = 63  # a key has 64 bits
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,6 +258,8 @@ def _settings(value: Any) -> Settings:
             _count(fields[name])
         else:
             _value(fields, name, bool if isinstance(default, bool) else str)
+    if fields["tasks"] not in ("auto", "find", "one") or fields["thinned"] > _MOST_THINNED:
+        raise ValueError("has impossible settings")
     return Settings(**fields)
 
 
