@@ -101,6 +101,7 @@ bench-tasks: install
 	$(BIN)/python benchmarks/mixed.py $(TASKS) $(TOKENIZER) --json results/mixed.json
 	$(BIN)/python benchmarks/routing.py $(TASKS)/clinc150.jsonl $(TOKENIZER) --json results/routing.json
 	$(BIN)/python benchmarks/neighbours.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/neighbours.json
+	$(BIN)/python benchmarks/drift.py $(TASKS) $(TOKENIZER) --json results/drift.json --plot results/drift
 	$(BIN)/python benchmarks/mining.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/mining.json
 
 # Models with and without new tokens, trained (three hours on two cores), scored and timed.

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from tascel.bench.replay import replay
     from tascel.bench.verify import verify
     from tascel.builder import build
+    from tascel.learning import LearnConfig
     from tascel.loading import load
 
 __all__ = [
     "Chunk",
     "Completion",
+    "LearnConfig",
     "Request",
     "Sampling",
     "Stats",
@@ -34,6 +36,7 @@ __all__ = [
 ]
 
 _LAZY = {
+    "LearnConfig": "tascel.learning",
     "build": "tascel.builder",
     "load": "tascel.loading",
     "replay": "tascel.bench.replay",
