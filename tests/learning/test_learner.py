@@ -7,6 +7,7 @@ import gc
 import logging
 import shutil
 import threading
+import weakref
 
 import numpy as np
 
@@ -171,6 +172,18 @@ def test_memory_keeps_its_bound(learning, talk, clock):
         clock.now += 1
     assert draft.stats().tokens >= 60
     assert draft.stats().lost == 0
+
+
+def test_a_former_index_is_gone_at_once(learning, talk):
+    draft = learning()
+    talk.answer(draft, "what is there", NEW)
+    former = weakref.ref(draft.learner.recent.draft)
+    gc.disable()  # nothing is left for it to find
+    try:
+        draft.learner.recent.index()
+        assert former() is None
+    finally:
+        gc.enable()
 
 
 def test_a_thread_does_it_and_ends(learning, talk, path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -107,7 +107,9 @@ class NgramDraft:
             *sources.index, *sources.templates, *sources[2:], *self.mixer
         )  # fmt: skip
         self.eos_ids = np.array(sorted(eos_ids), np.int32)
-        self.limits = lru_cache(maxsize=64)(self._limits)
+        # it knows nothing of this draft, which is gone as soon as nobody uses it any more
+        limits = partial(_limits, config, self.eos_ids, len(knowledge.frozen))
+        self.limits = lru_cache(maxsize=64)(limits)
 
     def open(self, request: Request) -> NgramSession:
         """Start a request."""
@@ -188,13 +190,15 @@ class NgramDraft:
         """Trust as it was built: what requests taught it is dropped."""
         self.mixer.drift[:] = 0.0
 
-    def _limits(self, price: Price, pending: int, rows: int) -> Limits:
-        config = self.config
-        cost = price.curve(pending, config.most, rows)
-        return Limits(
-            cost, flattest(cost), float(rows), config.priced, not config.trees, self.eos_ids,
-            len(self.knowledge.frozen),
-        )  # fmt: skip
+
+def _limits(
+    config: DraftConfig, eos_ids: Ids, vocab_size: int, price: Price, pending: int, rows: int
+) -> Limits:
+    """What bounds a draft in a pass of so many `rows` and tokens that are `pending`."""
+    cost = price.curve(pending, config.most, rows)
+    return Limits(
+        cost, flattest(cost), float(rows), config.priced, not config.trees, eos_ids, vocab_size
+    )
 
 
 class NgramSession:

@@ -157,9 +157,10 @@ class Learner:
 
     def forget(self) -> None:
         """Drop what no file holds yet, and what answers taught trust."""
-        self.recent.forget()
-        self.recent.drop([one.key for one in self.journal.forget()])
-        self.guarded(self._index)
+        with self._working:
+            self.recent.forget()
+            self.recent.drop([one.key for one in self.journal.forget()])
+            self.guarded(self._index)
 
     def close(self) -> None:
         """Write down what was learned, and stop."""
