@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
 from tascel import cli
 
@@ -51,6 +52,16 @@ def test_traces_in_the_docs_are_traces(tmp_path):
 
     (tmp_path / "traces.jsonl").write_text(blocks("json")[0], encoding="utf-8")
     assert len(list(read_traces(tmp_path / "traces.jsonl"))) == 2
+
+
+def test_commands_about_learning_can_be_typed():
+    page = (DOCS / "learn.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
+    verbs = get_command(cli.app).commands
+    typed = [shlex.split(line)[1:] for line in block.splitlines()]
+    assert {verb for verb, *_ in typed} == {"generate", "serve", "learn", "merge", "forget"}
+    for verb, *rest in typed:
+        verbs[verb].make_context(verb, rest)
 
 
 def test_links_lead_somewhere():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -46,12 +47,12 @@ def loaded(bundles, served_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TASCEL_CACHE", str(bundles / "cache"))
     count = iter(range(100))
 
-    def load(**options):
+    def load(learn=None, **options):
         home = tmp_path / str(next(count))
         for name in LETTERS:
             shutil.copytree(bundles / name, home / name)
         tenants = {name: home / name for name in LETTERS}
-        learn = LearnConfig(background=False, flush=0.0)
+        learn = learn or LearnConfig(background=False, flush=0.0)
         runner = tascel.load(None, model=served_folder, tenants=tenants, learn=learn, **options)
         runner.price = Price.from_points({1: 1.0, 33: 1.6})
         return runner
@@ -177,6 +178,33 @@ def test_what_one_does_changes_nothing_for_the_other(loaded, asked, living):
     assert cached[0] == 0
     assert cached[3] > 0
     assert sum(sum(d["accepted"] for d in cost["drafted"].values()) for _, _, cost in alone)
+
+
+def test_learning_beside_answering_changes_no_answer(loaded, asked, living, served_folder):
+    prompts = [f"is the light on in room {'abc'[at % 3]}" for at in range(12)]
+    bodies = [(name, asked(name, prompt)) for prompt in prompts for name in LETTERS]
+    for at in range(0, len(bodies), 5):  # sampled ones, too
+        bodies[at][1].update(temperature=0.7, seed=at)
+
+    def answers(runner, **options):
+        def ask(named):
+            name, body = named
+            reply = live.post(CHAT, body, headers=header(KEYS[name][0]))
+            return reply.json()["choices"][0]["message"]["content"]
+
+        with (
+            runner,
+            living(runner, **options) as live,
+            ThreadPoolExecutor(6) as pool,
+        ):
+            return list(pool.map(ask, bodies))
+
+    learning = loaded(learn=LearnConfig(flush=0.05))
+    plain = tascel.load(None, model=served_folder)
+    assert answers(learning, tenants=KEYS) == answers(plain)
+    stats = [draft.stats() for draft in learning.draft.drafts.values()]
+    assert [(one.learned, one.unflushed, one.errors) for one in stats] == [(12, 0, 0)] * 2
+    assert all(one.traces < 12 for one in stats)  # what came again is there once
 
 
 def test_a_key_says_who_asks(loaded, asked, living):
