@@ -209,9 +209,9 @@ class NgramSession:
         knowledge, reader = draft.knowledge, draft.reader
         words, recalled = no_words(), nothing_recalled()
         if reader is not None and draft.config.slots:
-            words = reader.words(prompt)
+            words = reader.glance(prompt).words
         if reader is not None and draft.config.neighbours:
-            recalled = knowledge.recall(reader.about(prompt))
+            recalled = knowledge.recall(reader.glance(prompt).about)
         self.state = State(knowledge.sources, prompt, words, recalled)
         self._only = self.state.matches[None], self.state.facts[None]
 

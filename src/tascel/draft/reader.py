@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
+import numpy as np
 from tokenizers import Tokenizer
 
 from tascel.draft.features import Features, features, folding
@@ -12,6 +14,9 @@ from tascel.draft.kernels.copying import Words
 from tascel.draft.slots import words_of
 from tascel.speller import Speller
 from tascel.types import Ids
+
+#: Prompts that are kept as they were read: those of requests under way, so far as they are few.
+KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,14 @@ class Reader:
         """A prompt's features."""
         return features(prompt, self._fold)
 
+    def glance(self, prompt: Ids) -> Glance:
+        """What there is to see in a request's prompt, which several drafts look at."""
+        return self._glances(np.asarray(prompt, np.int32).tobytes())
+
+    @cached_property
+    def _glances(self) -> Callable[[bytes], Glance]:
+        return lru_cache(maxsize=KEPT)(partial(_glance, self.words, self.about))
+
     @cached_property
     def _speller(self) -> Speller:
         return Speller(self.tokenizer)
@@ -35,3 +48,28 @@ class Reader:
     @cached_property
     def _fold(self) -> Ids:
         return folding(self._speller.texts)
+
+
+class Glance:
+    """One prompt, read when it is looked at."""
+
+    def __init__(
+        self, words: Callable[[Ids], Words], about: Callable[[Ids], Features], prompt: Ids
+    ) -> None:
+        self._words, self._about, self._prompt = words, about, prompt
+
+    @cached_property
+    def words(self) -> Words:
+        """As `Reader.words`."""
+        return self._words(self._prompt)
+
+    @cached_property
+    def about(self) -> Features:
+        """As `Reader.about`."""
+        return self._about(self._prompt)
+
+
+def _glance(
+    words: Callable[[Ids], Words], about: Callable[[Ids], Features], prompt: bytes
+) -> Glance:
+    return Glance(words, about, np.frombuffer(prompt, np.int32).copy())

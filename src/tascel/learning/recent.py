@@ -189,9 +189,12 @@ class Recent:
 
     def _refresh(self, knowledge: Growing, exchange: Exchange) -> None:
         """Let the answer be recalled."""
-        words = self._words(exchange.prompt)
+        words, about = no_words(), np.zeros(0, np.uint32)
+        if self._reader is not None:  # of a request that was just answered, so it is known already
+            glance = self._reader.glance(exchange.prompt)
+            words, about = glance.words, glance.about
         (template,) = templates([words], [exchange.output], knowledge.frozen)
-        knowledge.fresh.add(exchange, self._about(exchange.prompt), template)
+        knowledge.fresh.add(exchange, about, template)
 
     def _used(self, exchange: Exchange, like: float) -> None:
         exchange.use(like, self._clock(), self._learn)

@@ -63,7 +63,7 @@ class RoutedDraft:
         if request.task in self._by_name or reader is None:
             return self._by_name.get(request.task or "")
         with np.errstate(all="ignore"):  # a damaged bundle may hold any numbers
-            guess = self.classifier.classify(reader.about(request.prompt))
+            guess = self.classifier.classify(reader.glance(request.prompt).about)
         return self.lanes[guess.task] if guess.sure else None
 
     def propose_many(
