@@ -12,6 +12,7 @@ from tascel.building.own import journal, weights_of, with_own_outputs
 from tascel.building.reading import read_records
 from tascel.building.teach import in_time, teach
 from tascel.building.thin import Thinned
+from tascel.building.trusting import trusting
 from tascel.building.workspace import facts_of, workspace
 from tascel.bundle import Bundle, Progress, silent
 from tascel.codec import Codec
@@ -87,8 +88,10 @@ def build(
             )
             many = workers != 1 or len(records.prompts.flat) > READ_AT_ONCE
             seen = look(records, codec, crew, space, progress) if many else None
-        weights, settings = weights_of(model, adapter), config.settings(level)
-        source = Source(records, codec, str(model), weights, settings, counts, command)
-        write_folder(out, teach(source, progress, seen))
+            others = trusting(codec, crew, space, progress) if workers != 1 else None
+            weights, settings = weights_of(model, adapter), config.settings(level)
+            source = Source(records, codec, str(model), weights, settings, counts, command)
+            write = teach(source, progress, seen, others)
+        write_folder(out, write)
     journal(out).unlink(missing_ok=True)
     return Bundle.open(out, codec)

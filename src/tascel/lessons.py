@@ -36,12 +36,16 @@ MOST_TASKS = 64
 #: read again for each task.
 READ_AT_ONCE = 5_000_000
 
+#: Learns how far to trust what each of several samples teaches.
+Trusting = Callable[[Sequence[Records]], Sequence[trusts.Trust]]
+
 
 class Lessons:
     """What all `records` teach, and what those of a task do.
 
     Tasks are tried with a sample, drawn by `seed`, and trust is learned on `trusted` of it at most,
-    of everything and of each task. `seen` is what the records look like, if that is known.
+    of everything and of each task. `seen` is what the records look like, if that is known, and
+    `others` learn the trust of many samples at once, if there are any.
     """
 
     def __init__(
@@ -53,9 +57,10 @@ class Lessons:
         progress: Progress,
         seed: int = 0,
         seen: Seen | None = None,
+        others: Trusting | None = None,
     ) -> None:
         self._codec, self._reader, self._progress = codec, reader, progress
-        self._records, self._trusted = records, trusted
+        self._records, self._trusted, self._others = records, trusted, others
         seen = seen or Seen.of(records.prompts, records.outputs, reader)
         small = len(records.prompts.flat) <= READ_AT_ONCE
         self._seen = seen.read() if small else seen
@@ -77,7 +82,7 @@ class Lessons:
         if choice == "one" or len(self._sample) < (FEWEST if given is None else 2):
             return None
         sample = self._sample
-        alike = groups_of((self._text(i), None) for i in sample)
+        alike = groups_of((_said(self._codec, self._seen.prompts[i]), None) for i in sample)
         self._progress("finding tasks", 0, None)
         trial = Trial(
             self._seen, sample, alike, self._reader, self._codec.eos_ids, self._codec.vocab_size
@@ -88,6 +93,7 @@ class Lessons:
         """What each task teaches; without `quote` none is named after its traces' words."""
         said = self._names(found) if quote else None
         several = len(set(self._records.tasks)) > 1
+        trusts = self._trusts_of(found)
         made: dict[str, Task] = {}
         for task, tallies in enumerate(found.tallies):
             self._progress("learning tasks", task, len(found.tallies))
@@ -95,9 +101,7 @@ class Lessons:
             labels = {self._records.tasks[i] for i in at}
             (label,) = labels if several and len(labels) == 1 else (None,)
             name = _free(label or (said[task] if said else f"task {task + 1}"), made)
-            own = [i for i in self._sample if found.labels[i] == task]
-            trust = self._trust(own) if len(own) >= TRUSTED else self._pooled
-            made[name] = Task(name, Learned(self._know(at), trust), tallies)
+            made[name] = Task(name, Learned(self._know(at), trusts[task]), tallies)
         self._progress("learning tasks", len(made), len(made))
         return [*made.values()]
 
@@ -116,10 +120,6 @@ class Lessons:
             lambda i: f"{decode(seen.prompts[i].tolist())}\n{decode(seen.outputs[i].tolist())}",
         )
 
-    def _text(self, i: int) -> str:
-        """What a prompt says, from its end."""
-        return self._codec.decode(self._seen.prompts[i][-READ:].tolist())
-
     def _know(self, at: Sequence[int]) -> Knowledge:
         some = self._seen.some(at)
         return Knowledge.of(some.outputs, some.words, some.about, self._codec.vocab_size)
@@ -127,21 +127,50 @@ class Lessons:
     @cached_property
     def _pooled(self) -> trusts.Trust:
         """How far to trust what all teach."""
-        return self._trust(self._sample, lambda n, of: self._progress("trusting", n, of))
+        return self._trust(self._bounded(self._sample), "trusting")
 
-    def _trust(
-        self, at: Sequence[int], heard: Callable[[int, int], None] = lambda done, of: None
-    ) -> trusts.Trust:
+    def _trusts_of(self, found: Found) -> list[trusts.Trust]:
+        """How far to trust what each task teaches; as all do where a task has few traces."""
+        own = [
+            self._bounded([i for i in self._sample if found.labels[i] == task])
+            for task in range(len(found.tallies))
+        ]
+        enough = [at for at in own if len(at) >= TRUSTED]
+        if self._others is not None:
+            learned = iter(self._others([self._records.some(at) for at in enough]))
+        else:
+            learned = (self._trust(at, "trusting tasks") for at in enough)
+        return [next(learned) if len(at) >= TRUSTED else self._pooled for at in own]
+
+    def _bounded(self, at: Sequence[int]) -> Sequence[int]:
+        """As many of a sample as trust is learned on."""
         at = at[: self._trusted]
         lengths = np.cumsum([len(self._seen.outputs[i]) for i in at])
-        at = at[: int(np.searchsorted(lengths, TRUST_TOKENS)) + 1]
+        return at[: int(np.searchsorted(lengths, TRUST_TOKENS)) + 1]
+
+    def _trust(self, at: Sequence[int], stage: str) -> trusts.Trust:
         some = self._seen.some(at).read()
-        ways = ways_of([(self._text(i), self._records.groups[i]) for i in at])
-        return trusts.learn(
-            some.outputs, some.prompts, some.words, some.about,
-            [folds(way, FOLDS) for way in ways], self._codec.vocab_size,
-            lambda done: heard(done, len(ways) * len(at)),
-        )  # fmt: skip
+        return trust_of(
+            self._records.some(at), some, self._codec, lambda n, of: self._progress(stage, n, of)
+        )
+
+
+def trust_of(
+    records: Records, seen: Seen, codec: Codec, heard: Callable[[int, int], None]
+) -> trusts.Trust:
+    """How far to trust what records teach that look as `seen`, judged on those held out."""
+    said = [_said(codec, prompt) for prompt in records.prompts]
+    ways = ways_of([*zip(said, records.groups, strict=True)])
+    return trusts.learn(
+        seen.outputs, seen.prompts, seen.words, seen.about,
+        [folds(way, FOLDS) for way in ways], codec.vocab_size,
+        lambda done: heard(done, len(ways) * len(records)),
+    )  # fmt: skip
+
+
+def _said(codec: Codec, prompt: Ids) -> str:
+    """What a prompt says, from its end."""
+    return codec.decode(prompt[-READ:].tolist())
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -30,11 +30,13 @@ def traces(tmp_path_factory):
     rooms = ["den", "hall", "attic", "kitchen"] * 65
     asked = [
         (f"light {i} in the {room} please", f'{{"on": "{room}"}}')
-        if i % 3
+        if i % 2
         else (f"play song {i * 7} by the band {i % 11}", f"song {i * 7} on")
         for i, room in enumerate(rooms)
     ]
-    lines = [{"prompt": prompt, "output": output} for prompt, output in asked]
+    lines = [
+        {"prompt": prompt, "output": output, "task": prompt.split()[0]} for prompt, output in asked
+    ]
     lines[5]["time"] = 5.0
     file.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return file
@@ -67,6 +69,8 @@ def test_workers_build_the_same_bundle(toy_folder, traces, alone, tmp_path, work
     assert arrays(bundle) == alone
     assert ("reading traces", 260, None) in heard
     assert ("looking at prompts", 260, 260) in heard
+    assert len(bundle.tasks) == 2
+    assert any(stage == "trusting tasks" for stage, _, _ in heard)
 
 
 def test_thinned_by_shards_as_at_once(toy_folder, traces, tmp_path):

@@ -7,6 +7,7 @@ some 100 bytes a token.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -54,10 +55,8 @@ def look(
     starts = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist()]
     jobs: dict[str, Looking] = {}
     for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
-        name = _put(records.some(range(start, end)), workspace.folder)
-        jobs[f"look-{name}"] = Looking(
-            workspace.folder / f"some-{name}.npz", workspace.tokenizer, codec.vocab_size
-        )
+        file = put(records.some(range(start, end)), workspace.folder)
+        jobs[f"look-{file.stem}"] = Looking(file, workspace.tokenizer, codec.vocab_size)
     stage = "looking at prompts"
     places = crew.run(stage, jobs, look_at, progress, len(records))
     parts = [_Looked(place) for place in places.values()]
@@ -76,7 +75,7 @@ def look(
 
 def look_at(job: Looking, out: Path, tick: Tick) -> None:
     """Write what the records of a job look like into a new folder."""
-    records, reader = Records.read(job.records, job.vocab_size), _reader(job.tokenizer)
+    records, reader = Records.read(job.records, job.vocab_size), reader_of(job.tokenizer)
     words: list[Words] = []
     about: list[Features] = []
     said: list[Features] = []
@@ -136,21 +135,20 @@ class _Looked:
         return slice(int(ends[at - 1]) if at else 0, int(ends[at]))
 
 
-def _put(some: Records, folder: Path) -> str:
-    """Write records for a job, unless they are there: the name of what they say."""
-    made = hashlib.sha256()
+def put(some: Records, folder: Path) -> Path:
+    """Write records for a job, unless they are there, to a file named after what they say."""
+    made = hashlib.sha256(json.dumps(some.groups).encode())
     for ragged in (some.prompts, some.outputs):
         made.update(ragged.ends.tobytes() + ragged.flat.tobytes())
-    name = made.hexdigest()[:16]
-    file = folder / f"some-{name}.npz"
+    file = folder / f"some-{made.hexdigest()[:16]}.npz"
     if not file.exists():
-        partial = folder / f".some-{name}"
+        partial = file.with_suffix(".partial")
         some.write(partial)
         partial.replace(file)
-    return name
+    return file
 
 
 @lru_cache(maxsize=1)
-def _reader(tokenizer: Path) -> Reader:
+def reader_of(tokenizer: Path) -> Reader:
     """Of this worker; it looks at many."""
     return Reader(Tokenizer.from_file(str(tokenizer / "tokenizer.json")))

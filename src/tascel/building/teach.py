@@ -11,7 +11,7 @@ from tascel import bundle as bundles
 from tascel.building.config import Source
 from tascel.bundle import Progress
 from tascel.draft.reader import Reader
-from tascel.lessons import Lessons
+from tascel.lessons import Lessons, Trusting
 from tascel.records import Records
 from tascel.route.seen import Seen
 from tascel.store.manifest import Manifest, TaskEntry, public_command
@@ -25,16 +25,22 @@ def in_time(records: Records) -> Records:
 
 
 def teach(
-    source: Source, progress: Progress, seen: Seen | None = None
+    source: Source,
+    progress: Progress,
+    seen: Seen | None = None,
+    others: Trusting | None = None,
 ) -> Callable[[Path], Manifest]:
     """Learn what the source has to teach; what comes back writes it into an empty folder.
 
     Args:
         seen: what its records look like, if that is known.
+        others: who learns how far tasks are trusted; default: this process, one by one.
     """
     records, codec, settings = source.records, source.codec, source.settings
     reader = Reader(codec.tokenizer)
-    lessons = Lessons(codec, reader, records, settings.trust_traces, progress, settings.seed, seen)
+    lessons = Lessons(
+        codec, reader, records, settings.trust_traces, progress, settings.seed, seen, others
+    )
     learned = lessons.learn()
     found = lessons.tasks(settings.tasks)
     tasks = lessons.learn_tasks(found, settings.text) if found else []
