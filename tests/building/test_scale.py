@@ -92,7 +92,7 @@ def test_a_build_that_was_stopped_goes_on(toy_folder, traces, alone, tmp_path, m
         with pytest.raises(KeyboardInterrupt):
             build(traces, toy_folder, tmp_path / "b", progress=heard, now=NOW)
 
-    stop_at("finding tasks")
+    stop_at("trusting")
     left = [path.name for path in (tmp_path / ".b.building").rglob("facts.json")]
     assert len(left) == len(shards.cut(traces, 4000))
     monkeypatch.setattr(gathering, "read_shard", None)  # nobody reads again
