@@ -248,7 +248,7 @@ def plot(found: dict[str, Any], path: Path) -> None:
         axis.set_title(f"{one['before']}, then {one['after']}")
         axis.set_xlabel("request")
     axes[0][0].set_ylabel("tokens a pass")
-    axes[0][0].legend(loc="lower left", frameon=False)
+    axes[0][0].legend(loc="upper left", frameon=False)
     matplotlib.rcParams["svg.hashsalt"] = "drift"  # the same picture, the same file
     figure.savefig(path.with_suffix(".png"), dpi=120)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
