@@ -17,6 +17,7 @@ from tascel.builder import BuildConfig, build
 from tascel.building import relearn as relearning
 from tascel.building import teach as teaching
 from tascel.building.forget import Which, forget, since
+from tascel.building.workspace import workspace
 from tascel.bundle import Bundle, put_neural, put_selection
 from tascel.draft.confidence import Confidence
 from tascel.errors import BundleError, RequestError
@@ -144,8 +145,8 @@ def leave_behind(bundle):
     """What killed processes leave beside a bundle."""
     (bundle.with_name(".bundle.answers.jsonl")).write_text(json.dumps({"key": SECRET}))
     for kind in ("building", "writing", "former"):
-        folder = bundle.with_name(f".bundle.{kind}")
-        folder.mkdir()
+        folder = bundle.with_name(f".bundle.{kind}") / "0123"
+        folder.mkdir(parents=True)
         (folder / "part.json").write_text(json.dumps(SECRET))
 
 
@@ -222,6 +223,26 @@ def test_where_nothing_matches_nothing_changes_but_leftovers_go(bundle):
     assert (done.found, done.dropped) == (0, ())
     assert check_folder(bundle) == before
     assert not bundle.with_name(".bundle.former").exists()
+
+
+def test_a_bundle_that_is_being_built_is_left_alone(bundle):
+    before, codec = check_folder(bundle), Bundle.open(bundle).codec
+    with (
+        workspace(bundle, [1], codec) as place,
+        pytest.raises(BundleError, match="another process is building"),
+    ):
+        forget(bundle, Which(re.compile(SECRET)))
+    assert place.folder.parent.exists() is False
+    assert check_folder(bundle) == before
+
+
+def test_killed_after_the_swap_it_ends_when_it_is_asked_again(bundle, monkeypatch):
+    """The former bundle lies beside the new one then."""
+    former = shutil.copytree(bundle, bundle.with_name("before"))
+    forget(bundle, Which(re.compile(SECRET)))
+    former.rename(bundle.with_name(".bundle.writing"))
+    assert forget(bundle, Which(re.compile(SECRET))).found == 0
+    assert sorted(p.name for p in bundle.parent.iterdir() if "lock" not in p.name) == ["bundle"]
 
 
 def test_not_everything_can_be_forgotten(bundle):

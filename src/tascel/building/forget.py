@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from numpy.typing import NDArray
 
 from tascel.building.own import journal
 from tascel.building.relearn import like, relearn, whole
-from tascel.bundle import Progress, silent
+from tascel.building.workspace import place, workspace
+from tascel.bundle import Bundle, Progress, silent
 from tascel.codec import Codec
 from tascel.errors import BundleError, RequestError
 from tascel.records import Records
+from tascel.store.folder import clear_beside
 
-#: What a build, a replacement or own answers leave beside a bundle when they are killed.
-_BESIDE = ("building", "writing", "former")
 _TOLD = 1000  # exchanges between two words on how far the search is
 
 
@@ -74,7 +73,7 @@ def forget(
         dry_run: only count them.
 
     Raises:
-        BundleError: no bundle, a damaged one, or one that another process replaced meanwhile; or
+        BundleError: no bundle, a damaged one, or one that another process builds or replaces; or
             nothing would be left of it.
     """
     bundle, records = whole(path, progress)
@@ -88,6 +87,7 @@ def forget(
         raise BundleError(
             f"{path}: all of its {total:,} exchanges would be forgotten", "Remove the folder itself"
         )
+    _clear(bundle)
     if found:
         left = records.some(np.flatnonzero(~chosen))
         counts = bundle.manifest.counts
@@ -102,7 +102,6 @@ def forget(
 
         # the command stays that of the build: this one may quote what is forgotten
         relearn(bundle, records, like(bundle, left, facts), progress, keep=False, late=late)
-    _clear(bundle.path.resolve())
     return Forgotten(found, total, dropped if found else ())
 
 
@@ -121,8 +120,11 @@ def since(age: str, now: float | None = None) -> float:
     return (time.time() if now is None else now) - float(found[1]) * units[found[2]]
 
 
-def _clear(path: Path) -> None:
-    """Remove what may lie beside the bundle and hold what was in it."""
+def _clear(bundle: Bundle) -> None:
+    """Remove what killed processes left beside the bundle: it may hold what was in it."""
+    path = bundle.path.resolve()
+    clear_beside(path)
+    if place(path).exists():
+        with workspace(path, None, bundle.codec):  # without facts it holds nothing of another's
+            pass
     journal(path).unlink(missing_ok=True)
-    for kind in _BESIDE:
-        shutil.rmtree(path.with_name(f".{path.name}.{kind}"), ignore_errors=True)

@@ -191,6 +191,22 @@ def _see_files(folder: Path, manifest: Manifest) -> None:
             raise _damaged(folder, f"{name} has {found.st_size} bytes, not {entry.bytes}")
 
 
+def clear_beside(path: str | Path) -> None:
+    """Remove what killed processes left beside the bundle at `path`: half-written ones, and the
+    former one.
+
+    Raises:
+        BundleError: no bundle is there, or another process is writing it.
+    """
+    path = Path(path).resolve()
+    current_manifest(path)  # else the former one is all there is
+    with writing(path, ours=True), ExitStack() as locks:
+        shutil.rmtree(_workspace(path, locks))
+        former = path.with_name(f".{path.name}.former")
+        if former.exists():
+            shutil.rmtree(former)
+
+
 def refuse_foreign(path: Path) -> None:
     """Only an absent path, an empty folder, or a bundle without strangers may be replaced.
 
