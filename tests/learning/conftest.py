@@ -107,3 +107,8 @@ class Talk:
 @pytest.fixture
 def talk(built) -> Talk:
     return Talk(built)
+
+
+@pytest.fixture
+def talk_of() -> type[Talk]:
+    return Talk

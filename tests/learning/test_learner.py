@@ -13,15 +13,18 @@ import numpy as np
 
 from tascel.builder import build
 from tascel.bundle import Bundle
+from tascel.draft.price import Price
 from tascel.learning import journal as journals
 from tascel.learning import recent as recents
 from tascel.records import Records
+from tascel.route.draft import RoutedDraft
 from tascel.store import amend as amends
 from tascel.store.amend import Change, amend
 from tascel.store.manifest import Manifest
 from tascel.types import Request, Trace
 
 NEW = "zebra quartz 42 violet"
+PRICE = Price.from_points({1: 1.0, 33: 1.6})
 
 
 def test_two_learners_draft_from_each_others_answers(learning, talk, clock):
@@ -72,20 +75,14 @@ def test_a_bundle_that_was_built_anew_is_drafted_with(learning, talk, clock, pat
     assert talk.answer(draft, "light 3", NEW, reason=None) < before / 2
     assert draft.stats().traces == 0  # the new build holds nothing that was learned
     assert draft.stats().last_error is None
-    open_.propose(4, talk_price())
-    open_.accept([1], open_.propose(4, talk_price()), 0)
+    open_.propose(4, PRICE)
+    open_.accept([1], open_.propose(4, PRICE), 0)
     open_.close()
     talk.answer(draft, "what is there 1", "an answer")
     clock.now += 6
     draft.learner.work()
     assert Manifest.read(path).learned
     assert Bundle.open(path).manifest.base == draft.learner._bundle.manifest.base
-
-
-def talk_price():
-    from tascel.draft.price import Price
-
-    return Price.free()
 
 
 def test_a_bundle_that_is_gone_is_drafted_with_still(learning, talk, clock, path, caplog):
@@ -162,6 +159,44 @@ class Silent:
 
     def close(self):
         pass
+
+
+def test_a_damaged_file_is_said_and_left_alone(learning, talk, clock, path, caplog):
+    one = learning()
+    for i in range(3):
+        talk.answer(one, f"what is there {i}", NEW)
+    first, *_ = Manifest.read(path).learned
+    size = (path / first).stat().st_size
+    (path / first).write_bytes(b"x" * size)
+    with caplog.at_level(logging.WARNING):
+        two = learning()
+    assert two.stats().traces == 2
+    assert two.stats().errors == 1
+    assert first in caplog.text
+    for i in range(20):
+        talk.answer(two, f"what is there {i}", f"zebra {i}")
+        clock.now += 6
+    assert two.stats().errors == 1
+    assert first in Manifest.read(path).learned  # for `tascel check` to find
+
+
+def test_tasks_draft_apart_and_learn_together(two_tasks, toy_folder, tmp_path, learning, talk_of):
+    traces = two_tasks(120, labelled=True)
+    path = build(traces, toy_folder, tmp_path / "two").path
+    draft = learning(path)
+    assert isinstance(draft.learner.base, RoutedDraft)
+    bundle = Bundle.open(path)
+    talk, asked = talk_of(bundle), [trace.prompt_text for trace in traces[:6]]
+    sessions = [draft.open(Request(text, talk.prompt(text))) for text in asked]
+    tasks = {session.task for session in sessions}
+    assert tasks <= {*(entry.name for entry in bundle.manifest.tasks), "unknown"}
+    draft.propose_many(sessions, [8] * 6, PRICE, 6)
+    for session in sessions:
+        session.accept([1, 2], session.propose(8, PRICE), 0)
+        session.finish("stop")
+        session.close()
+    assert draft.stats().learned == 6
+    assert draft.stats().errors == 0
 
 
 def test_memory_keeps_its_bound(learning, talk, clock):

@@ -16,7 +16,7 @@ from tascel.speller import Speller
 from tascel.types import Ids
 
 #: Prompts that are kept as they were read: those of requests under way, so far as they are few.
-KEPT = 64
+KEPT = 32
 
 
 @dataclass(frozen=True, eq=False)

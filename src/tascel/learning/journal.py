@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Lock
 
@@ -33,12 +33,13 @@ _SLACK = 1.25
 @dataclass(frozen=True, slots=True)
 class _Facts:
     """What is known of a file that was read or written: its answers' keys u64[n], how many tokens
-    answers and prompts have, the time of the oldest."""
+    answers and prompts have, the time of the oldest; and why it cannot be read, if it cannot."""
 
     keys: NDArray[np.uint64]
     tokens: int
     prompts: int
     oldest: float
+    damage: BundleError | None = None
 
     @staticmethod
     def of(records: Records) -> _Facts:
@@ -51,11 +52,13 @@ class _Facts:
 @dataclass(frozen=True, slots=True)
 class News:
     """What has changed in a bundle: answers that files hold which were not known, and the keys of
-    those that no file holds any more. `rebuilt` if the bundle is another build."""
+    those that no file holds any more. `rebuilt` if the bundle is another build. `damaged`: why new
+    files cannot be read; they are left alone."""
 
     added: Sequence[Exchange]
     gone: frozenset[int]
     rebuilt: bool
+    damaged: Sequence[BundleError]
 
 
 class Journal:
@@ -140,19 +143,33 @@ class Journal:
         seen = file.st_ino, file.st_mtime_ns, file.st_size
         if seen == self._seen:
             return None
-        manifest, found = read_folder(self._path, self._unread)
-        added = [one for records in found.values() for one in exchanges(records)]
-        files = {name: self._files.get(name) or _Facts.of(found[name]) for name in manifest.learned}
+        manifest, found, new = read_folder(self._path, self._unread)
+        added = [one for records in found for one in exchanges(records)]
+        files = {name: self._files.get(name) or new[name] for name in manifest.learned}
+        damaged = [facts.damage for facts in new.values() if facts.damage is not None]
         before, now = _keys(self._files), _keys(files)
         gone = frozenset(np.setdiff1d(before, now).tolist())
         self._files, self._seen = files, seen
-        return News(united(added, self._config), gone, manifest.base != self._opened.base)
+        rebuilt = manifest.base != self._opened.base
+        return News(united(added, self._config), gone, rebuilt, damaged)
 
-    def _unread(self, manifest: Manifest) -> tuple[Manifest, dict[str, Records]]:
+    def _unread(self, manifest: Manifest) -> tuple[Manifest, list[Records], dict[str, _Facts]]:
         """The manifest, and what the files hold that were not read yet."""
         vocab_size = self._ours(manifest).vocab_size
-        names = [name for name in manifest.learned if name not in self._files]
-        return manifest, {name: Records.read(self._path / name, vocab_size) for name in names}
+        found: list[Records] = []
+        new: dict[str, _Facts] = {}
+        for name in manifest.learned:
+            if name in self._files:
+                continue
+            try:
+                found.append(Records.read(self._path / name, vocab_size))
+            except BundleError as reason:
+                if not (self._path / name).is_file():
+                    raise  # it was merged meanwhile
+                new[name] = replace(_Facts.of(Records.empty()), damage=reason)
+            else:
+                new[name] = _Facts.of(found[-1])
+        return manifest, found, new
 
     def opened(self, manifest: Manifest) -> None:
         """The draft is that of this manifest now."""
@@ -204,7 +221,8 @@ class Journal:
     def _due(self) -> list[str]:
         """Which files to merge: all if they hold too much or what is too old, else the smallest of
         many."""
-        files, most = self._files, _SLACK * self._config.tokens
+        files = {name: facts for name, facts in self._files.items() if facts.damage is None}
+        most = _SLACK * self._config.tokens
         now = self._clock()
         tokens = sum(facts.tokens for facts in files.values())
         prompts = sum(facts.prompts for facts in files.values())

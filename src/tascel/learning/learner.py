@@ -135,6 +135,8 @@ class Learner:
             ) from None
         if news is None:
             return
+        for reason in news.damaged:
+            self._counts.failed(reason)
         self.recent.adopt(news.added)
         self.recent.drop(news.gone)
         if news.rebuilt:
@@ -193,7 +195,7 @@ class Learner:
             self._wake.wait(self._pause if self.journal.waits is None else self._config.flush)
             self._wake.clear()
             if not self._stop.is_set():
-                self.work()
+                self.guarded(self.work)
 
 
 @dataclass(slots=True)
