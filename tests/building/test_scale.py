@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from tascel import builder
 from tascel.builder import BuildConfig, build
 from tascel.building import gather as gathering
 from tascel.building import look as looking
+from tascel.building.thin import level_for
 from tascel.errors import BundleError, TascelError, TraceError
 from tascel.traces import shards
 
@@ -73,14 +75,24 @@ def test_workers_build_the_same_bundle(toy_folder, traces, alone, tmp_path, work
     assert any(stage == "trusting tasks" for stage, _, _ in heard)
 
 
-def test_thinned_by_shards_as_at_once(toy_folder, traces, tmp_path):
+@pytest.mark.parametrize("size", [4000, 10_000, 1 << 20])
+def test_thinned_by_shards_as_at_once(toy_folder, traces, tmp_path, monkeypatch, size):
     from tascel.traces.read import read_traces
 
     config = BuildConfig(corpus_tokens=900)
     at_once = build(read_traces(traces), toy_folder, tmp_path / "a", config=config, now=NOW)
     assert 1 < at_once.manifest.counts["outputs"] < 200
+    monkeypatch.setattr(builder, "cut", lambda path: shards.cut(path, size))
     by_shards = build(traces, toy_folder, tmp_path / "b", config=config, now=NOW)
     assert arrays(by_shards) == arrays(at_once)
+
+
+def test_where_nobody_thins_further_one_stays():
+    counted = np.zeros(64, np.int64)
+    counted[[0, 3]] = 50, 70
+    assert [level_for(cap, counted, counted) for cap in (120, 119, 70, 69, 1)] == [0, 1, 1, 3, 3]
+    assert level_for(120, counted, counted, level=2) == 2
+    assert level_for(40, counted, 4 * counted) == 3
 
 
 def test_a_build_that_was_stopped_goes_on(toy_folder, traces, alone, tmp_path, monkeypatch):

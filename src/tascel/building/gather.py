@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.building.reading import none_for_training, some_records
-from tascel.building.thin import Thinned
+from tascel.building.thin import Thinned, level_for, levels_of
 from tascel.building.workspace import Workspace
 from tascel.bundle import Progress
 from tascel.codec import Codec
@@ -23,7 +24,8 @@ from tascel.traces.shards import Shard
 from tascel.types import Trace
 from tascel.workers import Crew, Tick
 
-_RECORDS, _UNTIMED, _FACTS = "records.npz", "untimed.npy", "facts.json"
+_RECORDS, _PLACES, _UNTIMED = "records.npz", "places.npy", "untimed.npy"
+_FACTS = "facts.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +40,15 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was in a shard: how many `traces` for training, how many others; to what `level` these
-    were thinned; and how many were `refused` by the chat template, and how many records `bad`, with
-    the first one's reason and remedy."""
+    """What was in a shard: how many `traces` for training, and how many others; to what `level`
+    these were thinned, and the tokens that `level_for` asks for, by level; how many were `refused`
+    by the chat template, and how many records `bad`, with the first one's reason and remedy."""
 
     traces: int
     others: int
     level: int
+    outputs: Mapping[str, int]
+    prompts: Mapping[str, int]
     refused: int
     bad: int
     first_refused: Sequence[str] = ()
@@ -91,12 +95,15 @@ def gather(
         if refused:
             raise TraceError(*next(part.first_refused for part in found if part.refused))
         raise none_for_training() if any(part.others for part in found) else nothing_at(path)
-    thinned = Thinned(cap)
-    thinned.level = max(part.level for part in found)
+    level = level_for(
+        cap,
+        _summed(part.outputs for part in found),
+        _summed(part.prompts for part in found),
+        max(part.level for part in found),
+    )
     now = time.time() if now is None else now
-    for place in places.values():
-        thinned.add(_read(place, codec.vocab_size, now))
-    return thinned.records(), thinned.level, {"traces": traces, "refused": refused}
+    parts = [_read(place, codec.vocab_size, level, now) for place in places.values()]
+    return Records.join(parts), level, {"traces": traces, "refused": refused}
 
 
 def read_shard(job: Reading, out: Path, tick: Tick) -> None:
@@ -120,21 +127,57 @@ def read_shard(job: Reading, out: Path, tick: Tick) -> None:
 
     some_records(told(), _codec(job.tokenizer), take, refused.append, np.nan)
     out.mkdir()
-    records = thinned.records()
-    untimed = np.isnan(records.times)
-    np.save(out / _UNTIMED, untimed)
-    replace(records, times=np.where(untimed, 0.0, records.times)).write(out / _RECORDS)
+    outputs, prompts = _by_level(thinned.records(), out)
     found = Found(
-        traces, others, thinned.level, len(refused), len(bad),
+        traces, others, thinned.level, outputs, prompts, len(refused), len(bad),
         *((some[0].what, some[0].remedy) if some else () for some in (refused, bad)),
     )  # fmt: skip
     (out / _FACTS).write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
-def _read(place: Path, vocab_size: int, now: float) -> Records:
-    """What `read_shard` wrote, as if read `now`."""
-    records = Records.read(place / _RECORDS, vocab_size)
-    return replace(records, times=np.where(np.load(place / _UNTIMED), now, records.times))
+def _by_level(records: Records, out: Path) -> tuple[dict[str, int], dict[str, int]]:
+    """Write records so that those of a level can be read without the others: their tokens by level.
+
+    Where much is thinned away, few have to be read again.
+    """
+    levels = levels_of(records)
+    outputs, prompts = dict[str, int](), dict[str, int]()
+    for level in np.unique(levels).tolist():
+        at = np.flatnonzero(levels == level)
+        some, folder = records.some(at), out / _folder(level)
+        outputs[str(level)] = len(some.outputs.flat) + len(some)
+        prompts[str(level)] = len(some.prompts.flat)
+        folder.mkdir()
+        untimed = np.isnan(some.times)
+        np.save(folder / _PLACES, at)
+        np.save(folder / _UNTIMED, untimed)
+        replace(some, times=np.where(untimed, 0.0, some.times)).write(folder / _RECORDS)
+    return outputs, prompts
+
+
+def _read(place: Path, vocab_size: int, level: int, now: float) -> Records:
+    """What `read_shard` wrote of a level and those above, as if read `now`."""
+    folders = [folder for at in range(level, 64) if (folder := place / _folder(at)).exists()]
+    parts: list[Records] = []
+    for folder in folders:
+        some = Records.read(folder / _RECORDS, vocab_size)
+        times = np.where(np.load(folder / _UNTIMED), now, some.times)
+        parts.append(replace(some, times=times))
+    at = [np.zeros(0, np.int64), *(np.load(folder / _PLACES) for folder in folders)]
+    return Records.join(parts).some(np.argsort(np.concatenate(at)))
+
+
+def _folder(level: int) -> str:
+    return f"level-{level:02}"
+
+
+def _summed(parts: Iterable[Mapping[str, int]]) -> NDArray[np.int64]:
+    """Tokens by level: i64[64]."""
+    total = np.zeros(64, np.int64)
+    for part in parts:
+        for level, tokens in part.items():
+            total[int(level)] += tokens
+    return total
 
 
 @lru_cache(maxsize=1)

@@ -68,6 +68,36 @@ def thinned_by(some: Records, level: int, before: int = 0) -> Records:
     return some.some(_left(some.keys(), before, level))
 
 
+def levels_of(some: Records) -> NDArray[np.int64]:
+    """The highest level at which each trace stays: i64[n], how many zeros its key ends in."""
+    keys = some.keys()
+    zeros = np.zeros(len(keys), np.int64)
+    for level in range(1, _BITS):
+        zeros += (keys & np.uint64((1 << level) - 1)) == 0
+    return zeros
+
+
+def level_for(
+    cap: int, outputs: NDArray[np.int64], prompts: NDArray[np.int64], level: int = 0
+) -> int:
+    """To which level a whole stream is thinned.
+
+    Args:
+        outputs: i64[64], of the traces by their highest level: their outputs' tokens and one more
+            for each trace.
+        prompts: i64[64], their prompts' tokens.
+        level: what stays below it has not been counted, since a part alone had too much.
+    """
+    held = [np.cumsum(counted[::-1])[::-1] for counted in (outputs, prompts)]
+    while (
+        level < _BITS - 1
+        and held[0][level + 1]
+        and (held[0][level] > cap or held[1][level] > PROMPTS * cap)
+    ):
+        level += 1
+    return level
+
+
 def _left(keys: NDArray[np.uint64], before: int, level: int) -> NDArray[np.int64]:
     """Which stay. A model's own answer has another key than the one it replaced, so only the bits
     that nobody has looked at before decide."""
