@@ -12,8 +12,8 @@ from tascel import cli
 from tascel.answers import AnswerFile
 
 VERBS = [
-    "demo", "build", "learn", "merge", "forget", "generate", "serve", "bench", "replay", "verify", "profile", "check",
-    "tasks", "assets", "mine", "finetune", "tailor", "distill", "export", "doctor", "bridge",
+    "demo", "build", "learn", "merge", "forget", "generate", "serve", "bench", "replay", "verify",
+    "profile", "check", "tasks", "assets", "mine", "finetune", "tailor", "distill", "export", "doctor", "bridge",
 ]  # fmt: skip
 
 
@@ -261,3 +261,15 @@ def test_an_unknown_option_is_refused(tascel, bundle):
     code, _, err = tascel("check", bundle, "--fast")
     assert code == 2
     assert "--fast" in err
+
+
+def test_workers_build_what_one_process_builds(tascel, bundle, toy_folder, traces, tmp_path):
+    other = tmp_path / "other"
+    code, out, _ = tascel("build", traces, "-m", toy_folder, "-o", other, "--workers", 2)
+    assert code == 0
+    assert "30 outputs" in out
+    for name in ("all/text.npy", "all/trust.npy", "all/features.npy"):
+        assert (other / name).read_bytes() == (bundle / name).read_bytes()
+    code, _, err = tascel("build", traces, "-m", toy_folder, "-o", other, "--workers", "many")
+    assert code != 0
+    assert "workers cannot be 'many'" in err

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tascel.errors import TraceError
+from tascel.traces import shards
 from tascel.traces.read import read_traces
 from tascel.traces.shards import Shard, cut
 
@@ -49,10 +50,10 @@ def test_parquet_is_cut_between_row_groups(tmp_path):
     file = tmp_path / "t.parquet"
     table = pa.table({"prompt": [f"p{i}" for i in range(20)], "output": ["o"] * 19 + [None]})
     pq.write_table(table, file, row_group_size=3)
-    shards = cut(file, 400)
-    assert len(shards) > 2
+    parts = cut(file, 400)
+    assert len(parts) > 2
     bad = []
-    found = [prompt for shard in shards for prompt in shown(shard.traces(True, bad.append))]
+    found = [prompt for shard in parts for prompt in shown(shard.traces(True, bad.append))]
     assert found == [f"p{i}" for i in range(19)]
     assert "row 20:" in str(bad[0])
     assert cut(file) == [Shard(file)]
@@ -65,13 +66,23 @@ def test_what_is_gzipped_stays_whole(tmp_path):
     assert len(shown(shard.traces())) == 100
 
 
+def test_there_are_not_too_many_shards(tmp_path, monkeypatch):
+    file = tmp_path / "t.jsonl"
+    file.write_text('{"prompt": "a", "output": "b"}\n' * 1000, encoding="utf-8")
+    monkeypatch.setattr(shards, "SIZE", 10)
+    monkeypatch.setattr(shards, "MOST", 20)
+    found = cut(file)
+    assert len(found) == 20
+    assert sum(len(shown(shard.traces())) for shard in found) == 1000
+
+
 def test_a_folder_is_cut_file_by_file(tmp_path):
     for name in "ab":
         (tmp_path / f"{name}.jsonl").write_text(
             f'{{"prompt": "{name}", "output": "x"}}\n' * 4, encoding="utf-8"
         )
-    shards = cut(tmp_path, 40)
-    assert [shard.file.name for shard in shards] == ["a.jsonl"] * 4 + ["b.jsonl"] * 4
-    assert [p for s in shards for p in shown(s.traces())] == ["a"] * 4 + ["b"] * 4
+    parts = cut(tmp_path, 40)
+    assert [shard.file.name for shard in parts] == ["a.jsonl"] * 4 + ["b.jsonl"] * 4
+    assert [p for s in parts for p in shown(s.traces())] == ["a"] * 4 + ["b"] * 4
     with pytest.raises(TraceError, match="no such file"):
         cut(tmp_path / "nowhere.jsonl")

@@ -10,8 +10,9 @@ from tascel.errors import TraceError
 from tascel.traces.read import Span, files_at, records_of, row_groups, traces_of
 from tascel.types import Trace
 
-#: Bytes. A worker reads some ten seconds on so much.
-SIZE = 16 << 20
+#: Bytes of a shard, on which a worker reads for a minute at most; larger where there would be more
+#: than `MOST` shards.
+SIZE, MOST = 16 << 20, 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,25 +33,32 @@ class Shard:
         return traces_of(records_of(self.file, self.span), skip_bad, on_bad)
 
 
-def cut(path: str | Path, size: int = SIZE) -> list[Shard]:
-    """The files that `read_traces` reads as shards of about `size` bytes: one behind the other they
-    are the same traces in the same order. What is gzipped cannot be cut.
+def cut(path: str | Path, size: int | None = None) -> list[Shard]:
+    """The files that `read_traces` reads as shards of about `size` bytes (default: by how much
+    there is): one behind the other they are the same traces in the same order. What is gzipped
+    cannot be cut.
 
     Raises:
         TraceError: nothing there, or a damaged file.
     """
-    return [shard for file in files_at(path) for shard in _cut(file, size)]
+    looked = [(file, *_look(file)) for file in files_at(path)]
+    if size is None:
+        size = max(SIZE, sum(length for _, _, length in looked) // MOST)
+    return [shard for file in looked for shard in _cut(*file, size)]
 
 
-def _cut(file: Path, size: int) -> list[Shard]:
+def _look(file: Path) -> tuple[bytes, int]:
+    """How a file begins, and how long it is."""
     try:
         with file.open("rb") as stream:
-            head = stream.read(4)
-        length = file.stat().st_size
+            return stream.read(4), file.stat().st_size
     except OSError as reason:
         raise TraceError(
             f"{file}: cannot be read ({reason.strerror})", "Check the file and its rights"
         ) from None
+
+
+def _cut(file: Path, head: bytes, length: int, size: int) -> list[Shard]:
     if length <= size or head.startswith(b"\x1f\x8b"):
         return [Shard(file)]
     if head == b"PAR1":
