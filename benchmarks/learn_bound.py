@@ -155,7 +155,7 @@ def resident() -> int:
 def growth(notes: list[dict[str, Any]]) -> dict[str, Any]:
     """What the last tenth has, by what the second had."""
     tenth = max(1, len(notes) // 10)
-    early, late = notes[tenth : 2 * tenth], notes[-tenth:]
+    early, late = notes[tenth : 2 * tenth] or notes, notes[-tenth:]
     keys = ("resident_mib", "open_files", "bundle_files", "bundle_mib", "traces", "tokens")
     return {
         key: [float(median(note[key] for note in part)) for part in (early, late)] for key in keys

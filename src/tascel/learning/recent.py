@@ -7,6 +7,7 @@ that the other thread only appends to, or not at all.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
+from functools import lru_cache
 from threading import RLock
 from time import sleep
 
@@ -34,6 +35,8 @@ LEAST, SHARE, MOST = 8, 1 / 8, 2048
 #: All is indexed anew, the least useful left out, once memory holds so many times what it may;
 #: where that lags behind, nothing is taken in beyond the second number.
 FULL, SLACK = 1.25, 1.5
+#: While all is indexed anew, so many prompts' words are kept once they are read.
+READ = 8192
 
 
 class Recent:
@@ -203,7 +206,8 @@ class Recent:
         """Of so many that it may take long: other threads get their turn with each prompt."""
         every = range(len(some))
 
-        def words(i: int) -> Words:
+        @lru_cache(maxsize=READ)
+        def words(i: int) -> Words:  # asked for several times each
             sleep(0)
             return self._words(some[i].prompt)
 
