@@ -13,7 +13,8 @@ from tascel.answers import AnswerFile
 
 VERBS = [
     "demo", "build", "learn", "merge", "forget", "generate", "serve", "bench", "replay", "verify",
-    "profile", "check", "tasks", "assets", "mine", "finetune", "tailor", "distill", "export", "doctor", "bridge",
+    "profile", "check", "tasks", "assets", "mine", "finetune", "tailor", "distill", "export",
+    "doctor", "bridge",
 ]  # fmt: skip
 
 
