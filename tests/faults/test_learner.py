@@ -3,6 +3,7 @@
 import shutil
 from random import Random
 
+from tascel.building import update
 from tascel.bundle import Bundle
 
 
@@ -38,6 +39,30 @@ def test_eight_learn_into_one(warm, built, tmp_path, nothing_lost):
         parent.start("learner", path=str(path), acks=str(acks), writer=writer, count=60)
     assert [parent.ended() for parent in warm] == [0] * 8
     assert nothing_lost(path, acks) == 8 * 60
+
+
+def test_indexing_while_others_learn(warm, built, tmp_path, nothing_lost):
+    """What servers learn while an index is made goes over into the new bundle."""
+    path, acks = fresh(built, tmp_path)
+    for writer, parent in enumerate(warm[:4]):
+        parent.start("learner", path=str(path), acks=str(acks), writer=writer, count=50)
+    for _ in range(3):
+        update.learn(path)
+        nothing_lost(path, acks)
+    assert [parent.ended() for parent in warm[:4]] == [0] * 4
+    update.learn(path)
+    assert nothing_lost(path, acks) == 4 * 50
+    assert not Bundle.open(path).manifest.learned
+
+
+def test_killed_while_indexing(warm, built, tmp_path, nothing_lost):
+    path, acks = fresh(built, tmp_path)
+    where = set()
+    for at in range(1, 801, 80):
+        where.add(warm[0].kill_at(at, "indexing", path=str(path), acks=str(acks), writer=at))
+        nothing_lost(path, acks)
+    assert "write_folder" in {place.split()[0] for place in where}
+    Bundle.open(path)
 
 
 def fresh(built, tmp_path):

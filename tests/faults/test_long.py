@@ -13,10 +13,10 @@ from tascel.learning.journal import FILES
 from tascel.store.folder import check_folder
 from tascel.types import Request
 
-HOURS, TOKENS, PAUSE = 24, 200, 60.0
+HOURS, TOKENS, PAUSE = 12, 200, 60.0
 
 
-def test_a_day_passes(bundle):
+def test_hours_pass(bundle):
     """An answer a minute, of which a few hours' are kept, flushed every five."""
     now, chance, noted = [1.8e9], Random(0), []
     learn = LearnConfig(tokens=TOKENS, days=0.25, flush=5 * PAUSE, background=False)

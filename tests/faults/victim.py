@@ -25,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from tascel.building import update
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
 from tascel.learning.config import LearnConfig
@@ -201,7 +202,17 @@ class _Listener(logging.Handler):
         self.said.append(record.getMessage())
 
 
-WORKS: dict[str, Callable[..., None]] = {"store": store, "learner": learner, "unable": unable}
+def indexing(path: str, acks: str, writer: int) -> None:
+    """Learn some answers, and all that there is into the bundle's index, again and again."""
+    while True:
+        learner(path, acks, writer, 2, background=False)
+        writer += 1000
+        update.learn(path)
+
+
+WORKS: dict[str, Callable[..., None]] = {
+    "store": store, "learner": learner, "unable": unable, "indexing": indexing,
+}  # fmt: skip
 
 
 def main() -> None:
