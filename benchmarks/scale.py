@@ -172,10 +172,14 @@ def show(rows: list[dict]) -> None:
             f"{row['seconds']:,.0f} | " + " | ".join(cells) + " |"
         )
     alone = [row for row in rows if row["workers"] == 1] or rows
-    largest = max(alone, key=lambda row: row["tokens"])
+    least, *_, largest = sorted([*alone, alone[-1]], key=lambda row: row["tokens"])
     reading = largest["phases"]["reading traces"]["seconds"] / largest["file_megabytes"]
-    rest = largest["seconds"] - largest["phases"]["reading traces"]["seconds"]
-    rest *= 64e6 / largest["tokens"]
+
+    def rest_of(row: dict) -> float:
+        return row["seconds"] - row["phases"]["reading traces"]["seconds"]
+
+    more = (rest_of(largest) - rest_of(least)) / max(1, largest["tokens"] - least["tokens"])
+    rest = rest_of(largest) + more * (64e6 - largest["tokens"])
     print(f"\nreading: {reading:.2f} s a megabyte and core")
     print(f"the rest, of 64 million tokens: {rest:,.0f} s")
     print("\n| cores | 1 TB: reading, hours | all, hours |\n|---:|---:|---:|")
