@@ -11,8 +11,11 @@ from pathlib import Path
 import pytest
 
 import tascel
+from tascel.builder import build
+from tascel.codec import Codec
+from tascel.errors import BundleError
 from tascel.learning import LearnConfig
-from tascel.store.folder import open_folder
+from tascel.store.folder import check_folder, open_folder
 
 
 def learned(parent, path, tmp_path, how) -> dict:
@@ -75,3 +78,14 @@ def test_answers_stay_what_they_are(bundle, toy_folder, tmp_path, monkeypatch, c
         assert not open_folder(bundle).learned
     assert tokens == expected
     assert open_folder(bundle).learned  # at the end there was room
+
+
+def test_a_build_says_that_the_disk_is_full(bundle, toy_folder, lamps, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = check_folder(bundle)
+    monkeypatch.setattr(Codec, "save", full)
+    with pytest.raises(BundleError, match="the disk is full, nothing was changed"):
+        build(lamps, toy_folder, bundle)
+    assert check_folder(bundle) == before

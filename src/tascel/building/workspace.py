@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 
 from tascel.codec import Codec
 from tascel.errors import BundleError, TraceError
+from tascel.store.file import FULL
 from tascel.traces.shards import Shard
 
 _LOCK, _TOKENIZER = ".lock", "tokenizer"
@@ -50,7 +51,8 @@ def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
     are wrong or there are no facts.
 
     Raises:
-        BundleError: another process builds the same bundle, or nothing can be written there.
+        BundleError: another process builds the same bundle, nothing can be written there, or the
+            disk is full.
     """
     whole = place(out)
     try:
@@ -75,6 +77,13 @@ def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
                 shutil.rmtree(other)
         (whole / key).mkdir(exist_ok=True)
         yield Workspace(whole / key, whole / _TOKENIZER)
+    except OSError as reason:
+        keep = facts is not None
+        if reason.errno not in FULL:
+            raise
+        raise BundleError(
+            f"{out}: the disk is full, nothing was changed", "Free some space and try again"
+        ) from reason
     except BaseException as error:
         keep = facts is not None and not isinstance(error, TraceError)
         raise

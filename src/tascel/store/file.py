@@ -13,7 +13,8 @@ from typing import TextIO
 
 from tascel.errors import TascelError
 
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+#: Errors that say there is no room.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
@@ -34,7 +35,7 @@ def whole_file(path: Path) -> Generator[TextIO]:
     except BrokenPipeError:
         raise  # who reads has had enough
     except OSError as reason:
-        if reason.errno in _FULL:
+        if reason.errno in FULL:
             raise TascelError(
                 f"{path}: the disk is full", "Free some space, or write to another place"
             ) from reason

@@ -6,7 +6,6 @@ Knows files and arrays, not what they mean. What is changed in place is in amend
 from __future__ import annotations
 
 import ctypes
-import errno
 import hashlib
 import os
 import shutil
@@ -22,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.errors import BundleError
+from tascel.store.file import FULL
 from tascel.store.lock import locked
 from tascel.store.manifest import (
     LEARNED,
@@ -38,7 +38,6 @@ if sys.platform != "win32":
 
 T = TypeVar("T")
 Scalar = TypeVar("Scalar", bound=np.generic)
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 _SMALL = 1 << 20  # bytes
 _SWAP = 60.0  # seconds to wait for those who change the former bundle, each for some milliseconds
 
@@ -101,7 +100,7 @@ def writing(path: Path, ours: bool) -> Generator[None]:
         yield
     except OSError as reason:
         # numpy reports a short write without an errno.
-        if reason.errno in _FULL or "requested and" in str(reason):
+        if reason.errno in FULL or "requested and" in str(reason):
             raise BundleError(
                 f"{path}: the disk is full, nothing was changed", "Free some space and try again"
             ) from reason
