@@ -7,7 +7,8 @@ every peer's settings are chosen on held-out tenths of them; its defaults run to
 Our draft runs also without each source, with the trust that was learned with all of them, and with
 trust that was learned without it (`relearned:…`: never routed, so to be read beside `pooled` where
 tasks were found). Then all walk along at most LIMIT answers of `--split`, drawn at random; answers
-that no training trace has verbatim are written apart too, as `unseen`. `--split tenth` leaves the
+that no training trace has verbatim are written apart too, as `unseen`. `--variants learning` runs
+our draft as it is and as it learns along the way, and nobody else. `--split tenth` leaves the
 other splits closed: one tenth of the training traces, whole groups, is replayed, and everything
 else is done with the nine others; `--split near-tenth` holds out by near-duplicates alone.
 """
@@ -62,6 +63,7 @@ def main() -> None:
     parser.add_argument("--max-tokens", type=int, default=512)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--price", type=Path, help="a file of `tascel profile`")
+    parser.add_argument("--variants", nargs="*", help="only these of ours, and no peers")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     found: dict[str, Any] = {}
@@ -71,7 +73,8 @@ def main() -> None:
         tables({task: found[task]})
     if len(found) > 1:
         tables(found)
-    out.print(ratios(found))
+    if args.variants is None:
+        out.print(ratios(found))
     if args.json:
         chosen = {"model": Path(args.model).name, "split": args.split, "limit": args.limit}
         chosen |= {"max_tokens": args.max_tokens, "seed": args.seed, "variants": VARIANTS}
@@ -94,13 +97,16 @@ def replayed(file: Path, args: argparse.Namespace, show: Progress) -> dict[str, 
     with TemporaryDirectory() as folder:
         bundle = build(learned, args.model, Path(folder) / "bundle", progress=show)
         rules = Rules(price, bundle.manifest.vocab_size, max_tokens=args.max_tokens)
-        tuned = tune([*DEFAULTS], bundle, learned, rules, bad.add, show)
-        plain = {f"{name}@default": DEFAULTS[name] for name in tuned}
-        settings = {**DEFAULTS, **tuned, **plain, **variants(bundle)}
+        if args.variants is None:
+            tuned = tune([*DEFAULTS], bundle, learned, rules, bad.add, show)
+            plain = {f"{name}@default": DEFAULTS[name] for name in tuned}
+            settings = {**DEFAULTS, **tuned, **plain, **variants(bundle)}
+        else:
+            settings = {name: VARIANTS[name] for name in args.variants}
         known = examples(bundle.codec, [asked[at] for at in drawn], bad.add)
         ready = entrants(bundle, settings, rules, show)
         ours = ready.pop("tascel")
-        for name, (reader, chosen) in RELEARNED.items():
+        for name, (reader, chosen) in ({} if args.variants is not None else RELEARNED).items():
             settings[name] = chosen
 
             def heard(stage: str, done: int, total: int | None, name: str = name) -> None:

@@ -92,6 +92,13 @@ def batches() -> str:
     return "\n".join(lines)
 
 
+def along_the_way() -> list[float]:
+    """What the same answers bring a bundle that learns each of them when it is whole."""
+    found = json.loads((RESULTS / "replay_learning.json").read_text(encoding="utf-8"))["tasks"]
+    rows = [row for task in found.values() for row in task["drafts"]]
+    return [row["speedup_estimate"] for row in rows if row["name"] == "learning"]
+
+
 def replayed(names: Collection[str]) -> str:
     """The drafts' estimated speed-up by task, and tascel's lead over two of them."""
     tasks = json.loads((RESULTS / "replay.json").read_text(encoding="utf-8"))["tasks"]
@@ -104,6 +111,7 @@ def replayed(names: Collection[str]) -> str:
             for name, label in DRAFTS.items()
             if name in names
         ),
+        means("**tascel, learning online**", along_the_way()),
         *(
             means(f"tascel over {label}", [over(row, name) for row in rows])
             for name, label in LEADS.items()

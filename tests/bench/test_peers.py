@@ -91,6 +91,18 @@ def test_the_variants_of_our_draft_differ_from_it_in_one_thing(bundle):
             assert changed <= VARIANTS[name].keys()
 
 
+def test_learning_along_the_way_writes_nothing_into_the_bundle(bundle):
+    draft = Peers(bundle).make("learning", {})
+    before = sorted(bundle.path.rglob("*"))
+    example = Example(ids(11, 12, 13), ids(31, 44, 27, 52, 38, *bundle.manifest.eos_ids[:1]))
+    rules = Rules(typical(), bundle.codec.vocab_size)
+    first, again = follow({"it": Entrant(draft, guarded=True)}, [example] * 2, rules)["it"]
+    assert again.steps == 1 < first.steps
+    draft.close()
+    assert draft.stats().unflushed == 0
+    assert sorted(bundle.path.rglob("*")) == before
+
+
 def test_a_corpus_gives_its_outputs_back():
     given = [ids(1, 2, EOS), ids(EOS), ids(2, 2, 2, EOS)]
     assert [o.tolist() for o in Corpus.of(given).outputs()] == [o.tolist() for o in given]

@@ -19,6 +19,7 @@ from tascel.draft.base import Draft, Proposal
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
 from tascel.errors import RequestError, TascelError
+from tascel.learning import LearnConfig, Learner, LearningDraft
 from tascel.types import SOURCES, Ids, Request
 
 Settings = Mapping[str, Any]
@@ -66,7 +67,8 @@ GRIDS: Mapping[str, Sequence[Settings]] = {
     ),
     "tasc-tuned": _grid(least=(1,), order=(6, 12, 24), most=(6, 8, 16), weight=(0.5, 0.75)),
 }
-#: Our own draft with one thing changed: another mixing rule, chains only, or sources left out.
+#: Our own draft with one thing changed: another mixing rule, chains only, sources left out, or
+#: answers learned online.
 VARIANTS: Mapping[str, Settings] = {
     "rule:interpolate": {"rule": "interpolate"},
     "rule:interpolate-24": {"rule": "interpolate", "order": 24, "least": 1},
@@ -76,6 +78,7 @@ VARIANTS: Mapping[str, Settings] = {
     "no-slots": {"slots": False},
     "corpus-context": {"neighbours": False, "slots": False},
     "pooled": {"routed": False},
+    "learning": {},
 }
 
 
@@ -104,7 +107,8 @@ class Peers:
             return self._bundle.draft(DraftConfig(rule="interpolate", trees=False, **settings))
         if name in VARIANTS:
             config = DraftConfig(**settings)
-            return self._bundle.draft(replace(config, trees=config.trees and not self._chain))
+            config = replace(config, trees=config.trees and not self._chain)
+            return self._learning(config) if name == "learning" else self._bundle.draft(config)
         check([name])
         options = dict(settings)
         depth: int = options.pop("max_tree_depth")
@@ -116,6 +120,14 @@ class Peers:
             past = self._bundle.corpus.outputs()
             self._warm[depth] = warmed(past, self._bundle.codec.generation_prompt(), depth)
         return SuffixDecoding(self._warm[depth], learns=False, **options)
+
+    def _learning(self, config: DraftConfig) -> Draft:
+        """Ours, which learns every answer once it is whole, and writes none of it down."""
+        learn = LearnConfig(background=False, written=False)
+        learner = Learner(self._bundle, lambda bundle: bundle.draft(config), config, learn)
+        draft = LearningDraft(learner, config)
+        draft.start()
+        return draft
 
 
 def check(names: Iterable[str]) -> None:

@@ -23,6 +23,7 @@ class LearnConfig:
         half_life: in days.
         flush: seconds that an answer may wait until it is written to the disk; also how often is
             looked at what other processes have written there.
+        written: False keeps what is learned in memory only, where it ends with the process.
         background: False learns on the thread that decodes, between two answers: repeatable, for
             tests and measurements.
     """
@@ -31,6 +32,7 @@ class LearnConfig:
     days: float | None = None
     half_life: float = 7.0
     flush: float = 5.0
+    written: bool = True
     background: bool = True
 
     def __post_init__(self) -> None:

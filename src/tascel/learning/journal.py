@@ -102,6 +102,10 @@ class Journal:
                 return self._batch[1][0].time
             return self._waiting[0].time if self._waiting else None
 
+    def keys(self) -> set[int]:
+        """Of the answers that files hold, as far as they were read."""
+        return set(_keys(self._files).tolist())
+
     def forget(self) -> list[Exchange]:
         """Give up what is not written yet; returns it."""
         with self._lock:

@@ -84,10 +84,10 @@ class Learner:
         output = np.array(written, np.int32)
         exchange = Exchange.of(request.prompt, output, self._clock(), request.task)
         self._counts.learned += 1
-        if self.recent.add(exchange):
-            self.journal.add(exchange)
-        else:
+        if not self.recent.add(exchange):
             self._counts.repeated += 1
+        elif self._config.written:
+            self.journal.add(exchange)
         if self._thread is None:
             self.work()
         else:
@@ -161,7 +161,10 @@ class Learner:
         """Drop what no file holds yet, and what answers taught trust."""
         with self._working:
             self.recent.forget()
-            self.recent.drop([one.key for one in self.journal.forget()])
+            gone = {one.key for one in self.journal.forget()}
+            if not self._config.written:
+                gone = self.recent.keys() - self.journal.keys()
+            self.recent.drop(gone)
             self.guarded(self._index)
 
     def close(self) -> None:
