@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -223,3 +224,36 @@ def test_only_the_last_words_of_a_long_prompt(family: Any, monkeypatch: Any) -> 
     assert [one.strip() for one, _ in words(family, "one two three lamp in Paris")] == [
         "lamp", "in", "Paris",
     ]  # fmt: skip
+
+
+class Between:
+    """A tokenizer that lets another thread in while it spells."""
+
+    def __init__(self, tokenizer: Tokenizer, *others: Callable[[], object]) -> None:
+        self._tokenizer, self._others = tokenizer, list(others)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._tokenizer, name)
+
+    def encode_batch_fast(self, *texts: Any, **how: Any) -> Any:
+        others, self._others = self._others, []
+        for other in others:
+            other()
+        return self._tokenizer.encode_batch_fast(*texts, **how)
+
+
+def test_two_threads_spell_with_one_speller(
+    family: tuple[Tokenizer, Speller], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer, speller = family[0], Speller(family[0])
+    prompt = ids(tokenizer, "the lamp in Paris")
+    expected = speller.words(prompt).token.tolist()
+    speller._other.clear()
+    speller.words(ids(tokenizer, "the lamp"))
+    monkeypatch.setattr("tascel.speller._KEPT", len(speller._other))
+    speller._tokenizer = Between(  # type: ignore[assignment]
+        tokenizer,
+        lambda: speller.words(ids(tokenizer, "cafe office count")),
+        lambda: speller.words(ids(tokenizer, "name size")),  # now too many are known
+    )
+    assert speller.words(prompt).token.tolist() == expected

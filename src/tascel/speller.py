@@ -91,18 +91,19 @@ class Speller:
     def _respelled(self, words: Sequence[Ids]) -> list[list[int]]:
         """Each word with a space before it if it has none, without if it has one."""
         keys = [word.tobytes() for word in words]
-        missing = {k: w for k, w in zip(keys, words, strict=True) if k not in self._other}
+        known = self._other  # of several threads: never cleared, for another may be reading it
+        missing = {k: w for k, w in zip(keys, words, strict=True) if k not in known}
         if missing:
-            if len(self._other) > _KEPT:
-                self._other.clear()
+            if len(known) > _KEPT:
+                known = self._other = {}
                 missing = dict(zip(keys, words, strict=True))
             texts = [self._turned(word) for word in missing.values()]
             encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
             cut = len(self._before)
             for (key, word), encoding in zip(missing.items(), encodings, strict=True):
                 whole = encoding.ids[:cut] == self._before and len(encoding.ids) > cut
-                self._other[key] = encoding.ids[cut:] if whole else word.tolist()
-        return [self._other[key] for key in keys]
+                known[key] = encoding.ids[cut:] if whole else word.tolist()
+        return [known[key] for key in keys]
 
     def _turned(self, word: Ids) -> str:
         text = self._tokenizer.decode(word.tolist(), skip_special_tokens=False).strip()
