@@ -211,6 +211,21 @@ def test_too_much_is_dropped_and_so_is_what_is_too_old(journal, path, clock):
     assert not mine.merge(lambda key: None)
 
 
+def test_what_gets_too_old_does_not_have_all_written_anew_each_time(journal, clock):
+    mine = journal(days=30.0)
+    for i in range(60):
+        mine.add(exchange(i, time=clock.now + 60 * i))  # one a minute
+    mine.flush()
+    clock.now += 30 * DAY
+    merged = 0
+    for _ in range(60):
+        clock.now += 60
+        merged += mine.merge(lambda key: None)
+    assert merged == 0
+    clock.now += 120
+    assert mine.merge(lambda key: None)
+
+
 def test_who_merges_second_changes_nothing(journal, path):
     mine, other = journal(), journal()
     for i in range(journals.FILES + 1):

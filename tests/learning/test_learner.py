@@ -16,6 +16,7 @@ from tascel.bundle import Bundle
 from tascel.draft.price import Price
 from tascel.learning import journal as journals
 from tascel.learning import recent as recents
+from tascel.learning.exchange import Exchange
 from tascel.records import Records
 from tascel.route.draft import RoutedDraft
 from tascel.store import amend as amends
@@ -36,6 +37,32 @@ def test_two_learners_draft_from_each_others_answers(learning, talk, clock):
     assert talk.answer(two, "what is there 2", NEW) < first / 2
     third = learning()  # from the start
     assert third.stats().traces == 2
+
+
+def test_few_answers_of_others_are_not_worth_an_index(learning, talk, clock):
+    one, two = learning(), learning()
+    for i in range(40):
+        talk.answer(one, f"what is there {i}", f"lamp {i}")
+    clock.now += 6
+    two.learner.work()
+    learns = two.stats().learns
+    first = talk.answer(one, "who was it", NEW)
+    clock.now += 6
+    two.learner.work()
+    assert (two.stats().traces, two.stats().learns) == (41, learns)
+    assert talk.answer(two, "who was it", NEW) < first
+
+
+def test_what_is_too_old_is_drafted_no_more(learning, talk, clock, path):
+    draft = learning(days=30.0)
+    first = talk.answer(draft, "what is there 1", NEW)
+    clock.now += 30 * 86_400 + 7200
+    draft.learner.work()  # though nobody has asked anything since
+    assert draft.stats().traces == 0
+    assert draft.learner.recent.draft is None
+    assert not len(draft.learner.recent._knowledge.corpus)
+    assert not Manifest.read(path).learned
+    assert talk.answer(draft, "what is there 2", NEW) == first
 
 
 def test_what_is_forgotten_on_disk_is_drafted_no_more(learning, talk, clock, path):
@@ -126,10 +153,6 @@ def test_a_full_disk_is_said_once_and_written_later(learning, talk, clock, monke
 def test_whatever_breaks_answers_go_on(learning, talk, clock, monkeypatch):
     draft = learning()
     talk.answer(draft, "what is there", NEW)
-
-    def broken(*_, **__):
-        raise RuntimeError("broken")
-
     for name in ("add", "index", "index_fresh"):
         monkeypatch.setattr(recents.Recent, name, broken)
     monkeypatch.setattr(recents.NgramDraft, "open", broken)
@@ -197,6 +220,83 @@ def test_tasks_draft_apart_and_learn_together(two_tasks, toy_folder, tmp_path, l
         session.close()
     assert draft.stats().learned == 6
     assert draft.stats().errors == 0
+
+
+def test_while_all_is_indexed_answers_are_written_down(learning, talk, clock, path, monkeypatch):
+    draft, seen = learning(flush=5.0), []
+    for i in range(3):
+        talk.answer(draft, f"what is there {i}", NEW)
+    about = recents.Recent._about
+
+    def slow(self, prompt):
+        clock.now += 3
+        seen.append(draft.stats().unflushed)
+        return about(self, prompt)
+
+    monkeypatch.setattr(recents.Recent, "_about", slow)
+    draft.learner.recent.index()
+    assert (seen[0], seen[-1]) == (3, 0)
+    assert Manifest.read(path).learned
+
+
+def test_the_end_waits_for_no_index(learning, talk, path, monkeypatch):
+    draft, read = learning(background=True, flush=60.0), []
+    for i in range(4):
+        talk.answer(draft, f"what is there {i}", NEW)
+    began, about = threading.Event(), recents.Recent._about
+
+    def slow(self, prompt):
+        read.append(prompt)
+        began.set()
+        draft.learner._stop.wait(60)
+        return about(self, prompt)
+
+    monkeypatch.setattr(recents.Recent, "_about", slow)
+    draft.learner.recent.rebase(draft.learner._bundle.learned)
+    draft.learner._wake.set()
+    assert began.wait(60)
+    draft.close()
+    assert len(read) == 1
+    assert (draft.stats().unflushed, draft.stats().errors) == (0, 0)
+    assert sum(len(Records.read(path / n, 1000)) for n in Manifest.read(path).learned) == 4
+
+
+def test_answers_that_come_while_all_is_indexed_are_known_after(learning, talk, monkeypatch):
+    draft = learning()
+    talk.answer(draft, "what is there", NEW)
+    recent, about = draft.learner.recent, recents.Recent._about
+    late = [
+        Exchange.of(talk.prompt(f"who is there {i}"), talk.output(NEW), 1.8e9, None)
+        for i in range(recents.FEW + 4)
+    ]
+
+    def slow(self, prompt):
+        while late:
+            assert self.add(late.pop())
+        return about(self, prompt)
+
+    monkeypatch.setattr(recents.Recent, "_about", slow)
+    recent.index()
+    assert len(recent._knowledge.learned) == 1
+    assert len(recent._knowledge.fresh) == recents.FEW + 4 == len(recent) - 1
+
+
+def test_an_index_that_fails_is_due_still(learning, talk, monkeypatch):
+    draft = learning()
+    talk.answer(draft, "what is there", NEW)
+    recent = draft.learner.recent
+    recent.drop(recent.keys())
+    with monkeypatch.context() as patch:
+        patch.setattr(recents.Recent, "_blank", broken)
+        draft.learner.work()
+    assert draft.stats().last_error == "RuntimeError('broken')"
+    assert len(recent._knowledge.learned) == 1
+    draft.learner.work()
+    assert not len(recent._knowledge.corpus)
+
+
+def broken(*_, **__):
+    raise RuntimeError("broken")
 
 
 def test_memory_keeps_its_bound(learning, talk, clock):

@@ -12,6 +12,8 @@ from tascel.records import Records
 from tascel.types import Ids
 
 _MOST_USES = 1e30
+#: Seconds that what is too old may stay at most; less if little is kept for long.
+_GRACE = 3600.0
 
 
 @dataclass(slots=True, eq=False)
@@ -95,3 +97,10 @@ def kept(some: Sequence[Exchange], config: LearnConfig, now: float) -> list[Exch
 def too_old(time: float, config: LearnConfig, now: float) -> bool:
     """Whether an exchange of this time is older than it may be."""
     return config.days is not None and time < now - DAY * config.days
+
+
+def overdue(oldest: float, config: LearnConfig, now: float) -> bool:
+    """Whether the oldest of many is so much too old that all have to be gone through: else that
+    would be done for each by itself."""
+    grace = min(_GRACE, DAY * (config.days or 0.0) / 24)
+    return too_old(oldest, config, now - grace)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from tascel.errors import BundleError
 from tascel.learning.config import PROMPTS, LearnConfig
-from tascel.learning.exchange import Exchange, exchanges, kept, recorded, too_old, united
+from tascel.learning.exchange import Exchange, exchanges, kept, overdue, recorded, united
 from tascel.records import Records
 from tascel.store.amend import Change, amend, new_name
 from tascel.store.folder import current_manifest, read_folder
@@ -230,7 +230,7 @@ class Journal:
         now = self._clock()
         tokens = sum(facts.tokens for facts in files.values())
         prompts = sum(facts.prompts for facts in files.values())
-        old = any(too_old(facts.oldest, self._config, now) for facts in files.values())
+        old = any(overdue(facts.oldest, self._config, now) for facts in files.values())
         if tokens > most or prompts > PROMPTS * most or old:
             return [*files]
         if len(files) <= FILES:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread, current_thread
+from time import sleep
 from typing import TypeVar
 
 import numpy as np
@@ -23,8 +25,8 @@ from tascel.types import Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-#: Seconds between two looks at what others wrote, at least.
-_LOOK = 1.0
+#: Seconds between two looks at what others wrote, at least; and between two tries to write.
+_LOOK, _SOON = 1.0, 0.05
 
 
 class Learner:
@@ -54,7 +56,7 @@ class Learner:
         looks = config.rule == "calibrated"
         self.recent = Recent(
             bundle.learned, bundle.reader if looks else None, bundle.manifest.eos_ids, config,
-            learn, clock,
+            learn, clock, self._breathe,
         )  # fmt: skip
         self.journal = Journal(bundle.path, bundle.manifest, learn, clock)
         self._config, self._clock = learn, clock
@@ -97,13 +99,7 @@ class Learner:
         """One round of what the background does: index, write down, look at what others did."""
         with self._working:
             began, now, errors = time.thread_time(), self._clock(), self._counts.errors
-            waits = self.journal.waits
-            old = waits is not None and not 0 <= now - waits < self._config.flush
-            if old and self._is_time(self._next_flush, now):
-                self._next_flush = now  # soon again, but for a disk that takes nothing
-                self.guarded(self.journal.flush)
-                if self._counts.errors > errors:
-                    self._next_flush += self._pause
+            self._flush()
             if look := self._is_time(self._next_look, now):
                 self._next_look = now + self._pause
                 self.guarded(self._look)
@@ -113,15 +109,34 @@ class Learner:
                 self._counts.well()
             self._counts.seconds += time.thread_time() - began
 
+    def _flush(self) -> None:
+        """Write down what has waited for long enough."""
+        now, waits, errors = self._clock(), self.journal.waits, self._counts.errors
+        old = waits is not None and not 0 <= now - waits < self._config.flush
+        if old and self._is_time(self._next_flush, now):
+            self._next_flush = now  # soon again, but for a disk that takes nothing
+            self.guarded(self.journal.flush)
+            if self._counts.errors > errors:
+                self._next_flush += self._pause
+
+    def _breathe(self) -> None:
+        """In the middle of indexing, which may take a minute: other threads get their turn, what
+        waits is written down all the same, and the end has not to wait."""
+        sleep(0)
+        if self._stop.is_set() and current_thread() is self._thread:
+            raise _Ended
+        self._flush()
+
     def _is_time(self, due: float, now: float) -> bool:
         """Whether something is due; a clock that was set back makes it so."""
         return now >= due or due > now + 2 * self._pause
 
     def _index(self) -> None:
-        if self.recent.due:
-            self.recent.index()
-        else:
-            self.recent.index_fresh()
+        with suppress(_Ended):
+            if self.recent.due:
+                self.recent.index()
+            else:
+                self.recent.index_fresh()
 
     def _look(self) -> None:
         """Take over what other processes learned, forget what is no longer there, and draft with
@@ -195,10 +210,15 @@ class Learner:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._wake.wait(self._pause if self.journal.waits is None else self._config.flush)
+            soon = max(self._config.flush, _SOON)
+            self._wake.wait(self._pause if self.journal.waits is None else soon)
             self._wake.clear()
             if not self._stop.is_set():
                 self.guarded(self.work)
+
+
+class _Ended(Exception):
+    """Nothing more shall be indexed."""
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import lru_cache
+from math import inf
 from threading import RLock
 from time import sleep
 
@@ -24,7 +25,7 @@ from tascel.draft.reader import Reader
 from tascel.draft.slots import no_words, templates
 from tascel.learned import Learned
 from tascel.learning.config import PROMPTS, LearnConfig
-from tascel.learning.exchange import Exchange, kept
+from tascel.learning.exchange import Exchange, kept, overdue
 from tascel.learning.fresh import Growing
 from tascel.route.seen import Made
 from tascel.types import Ids
@@ -32,6 +33,8 @@ from tascel.types import Ids
 #: All is indexed anew once so many answers, or such a share of those indexed, are fresh, and at the
 #: latest with so many: then finding them costs more than indexing them.
 LEAST, SHARE, MOST = 8, 1 / 8, 2048
+#: So many answers that came while all was indexed are read while others wait.
+FEW = 16
 #: All is indexed anew, the least useful left out, once memory holds so many times what it may;
 #: where that lags behind, nothing is taken in beyond the second number.
 FULL, SLACK = 1.25, 1.5
@@ -43,7 +46,8 @@ class Recent:
     """The answers that were learned online, and the draft made of them.
 
     `learned` is the bundle's: its trust is believed, and until there are answers to learn that
-    from, so is what it says of copies. `clock` gives seconds since 1970.
+    from, so is what it says of copies. `clock` gives seconds since 1970. While all is indexed, which
+    may take long, `breathe` is called with each prompt; what it raises ends that.
     """
 
     def __init__(
@@ -54,17 +58,19 @@ class Recent:
         config: DraftConfig,
         learn: LearnConfig,
         clock: Callable[[], float],
+        breathe: Callable[[], None] = lambda: sleep(0),
     ) -> None:
         self._reader, self._eos_ids, self._config = reader, [*eos_ids], config
-        self._learn, self._clock = learn, clock
+        self._learn, self._clock, self._breathe = learn, clock, breathe
         self._lock = RLock()
         self._drift = np.zeros((2, GROUPS, SHARES), np.float32)
         self._exchanges: dict[int, Exchange] = {}
         self._tokens = self._prompts = 0
+        self._oldest = inf
         self._base = learned
         self._stale = False
         self.learns = 0
-        self._start(self._blank(), [])
+        self._start(Growing.from_known(self._blank(), [], self._used))
 
     # what the thread that decodes calls
 
@@ -83,8 +89,8 @@ class Recent:
                 return False
             if self._full(SLACK):  # the background lags far behind
                 return True
-            self._keep(exchange)
             self._refresh(self._knowledge, exchange)
+            self._keep(exchange)  # last: what cannot be read is not known
             return True
 
     def forget(self) -> None:
@@ -97,23 +103,37 @@ class Recent:
     def due(self) -> bool:
         """Whether indexing anew pays, or has to be."""
         indexed, fresh = len(self._knowledge.learned), len(self._knowledge.fresh)
-        enough = min(max(LEAST, SHARE * indexed), MOST)
         first = indexed == 0 and fresh > 0
         too_much = fresh > 0 and self._full(FULL)
-        return self._stale or first or fresh >= enough or too_much
+        too_old = overdue(self._oldest, self._learn, self._clock())
+        return self._stale or first or fresh >= self._enough or too_much or too_old
+
+    @property
+    def _enough(self) -> float:
+        """So many fresh answers are indexed."""
+        return min(max(LEAST, SHARE * len(self._knowledge.learned)), MOST)
 
     def index(self) -> None:
         """Index all anew, the least useful left out if they are too many."""
-        with self._lock:
-            every = [*self._exchanges.values()]
-            self._stale = False
+        every = self._beyond(())
         some = kept(every, self._learn, self._clock())
         knowledge = self._knowledge_of(some) if some else self._blank()
-        gone = {one.key for one in every} - {one.key for one in some}
+        growing, known = Growing.from_known(knowledge, some, self._used), {one.key for one in some}
         with self._lock:
-            for key in gone:
-                self._drop(key)
-            self._start(knowledge, some)
+            for one in every:
+                if one.key not in known:
+                    self._drop(one.key)
+        while len(late := self._beyond(known)) > FEW:  # they came meanwhile
+            for one in late:
+                self._breathe()
+                self._refresh(growing, one)
+                known.add(one.key)
+        with self._lock:
+            for one in self._beyond(known):
+                self._refresh(growing, one)
+            self._start(growing)
+            self._oldest = min((one.time for one in self._exchanges.values()), default=inf)
+            self._stale = False  # only now: what has failed is due still
             self.learns += 1
 
     def index_fresh(self) -> None:
@@ -121,12 +141,18 @@ class Recent:
         self._knowledge.fresh.index()
 
     def adopt(self, some: Sequence[Exchange]) -> None:
-        """Learn what others have learned."""
-        with self._lock:
-            for exchange in some:
-                if exchange.key not in self._exchanges:
-                    self._keep(exchange)
-                    self._stale = True
+        """Learn what others have learned: few as if they had just been answered here, many when all
+        is indexed anew."""
+        new = [one for one in some if one.key not in self._exchanges]
+        few = len(new) < self._enough
+        for exchange in new:
+            with self._lock:
+                if exchange.key in self._exchanges:  # just answered here, too
+                    continue
+                if few:
+                    self._refresh(self._knowledge, exchange)
+                self._keep(exchange)
+            self._stale |= not few
 
     def drop(self, keys: Collection[int]) -> None:
         """Forget these; after the next `index` nothing of them is left."""
@@ -168,6 +194,7 @@ class Recent:
         self._exchanges[exchange.key] = exchange
         self._tokens += len(exchange.output)
         self._prompts += len(exchange.prompt)
+        self._oldest = min(self._oldest, exchange.time)
 
     def _drop(self, key: int) -> bool:
         found = self._exchanges.pop(key, None)
@@ -176,17 +203,16 @@ class Recent:
             self._prompts -= len(found.prompt)
         return found is not None
 
-    def _start(self, knowledge: Knowledge, learned: Sequence[Exchange]) -> None:
-        """Draft from `knowledge` of the `learned` answers from now on; open sessions end with what
-        they began with."""
-        growing = Growing.from_known(knowledge, learned, self._used)
-        indexed = {one.key for one in learned}
-        for exchange in self._exchanges.values():
-            if exchange.key not in indexed:
-                self._refresh(growing, exchange)
-        self._knowledge = growing
+    def _beyond(self, known: Collection[int]) -> list[Exchange]:
+        """The answers but those of these keys."""
+        with self._lock:
+            return [one for key, one in self._exchanges.items() if key not in known]
+
+    def _start(self, knowledge: Growing) -> None:
+        """Draft from it from now on; open sessions end with what they began with."""
+        self._knowledge = knowledge
         self._draft = NgramDraft(
-            growing, self._base.trust, self._reader, self._eos_ids, self._config,
+            knowledge, self._base.trust, self._reader, self._eos_ids, self._config,
             self._drift,
         )  # fmt: skip
 
@@ -203,16 +229,16 @@ class Recent:
         exchange.use(like, self._clock(), self._learn)
 
     def _knowledge_of(self, some: Sequence[Exchange]) -> Knowledge:
-        """Of so many that it may take long: other threads get their turn with each prompt."""
+        """Of so many that it may take long."""
         every = range(len(some))
 
         @lru_cache(maxsize=READ)
         def words(i: int) -> Words:  # asked for several times each
-            sleep(0)
+            self._breathe()
             return self._words(some[i].prompt)
 
         def about(i: int) -> Features:
-            sleep(0)
+            self._breathe()
             return self._about(some[i].prompt)
 
         outputs: list[Ids] = [one.output for one in some]
