@@ -46,8 +46,8 @@ class Recent:
     """The answers that were learned online, and the draft made of them.
 
     `learned` is the bundle's: its trust is believed, and until there are answers to learn that
-    from, so is what it says of copies. `clock` gives seconds since 1970. While all is indexed, which
-    may take long, `breathe` is called with each prompt; what it raises ends that.
+    from, so is what it says of copies. `clock` gives seconds since 1970. While all is indexed,
+    which may take long, `breathe` is called with each prompt; what it raises ends that.
     """
 
     def __init__(
