@@ -106,6 +106,7 @@ def test_what_tenants_taught_it_is_written_down_when_it_ends(
      (["--tenant", "a=b"], "tenant a has no key"),
      (["--tenant", "a=b", "--tenant", "a=c"], "twice"),
      (["b", "--tenant-keys", "k"], "without --tenant"),
+     (["--tenant", "a=b", "--engine", "vllm"], "vLLM serves one bundle"),
      (["b", "--learn-days", "3"], "no --learn")],
 )  # fmt: skip
 def test_options_that_cannot_be(options, told, monkeypatch, capsys):

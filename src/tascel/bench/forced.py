@@ -55,8 +55,8 @@ class Entrant:
 @dataclass(slots=True)
 class Cost:
     """What one draft made of one answer: counts after its first token, and milliseconds. `learn_ms`
-    is what a draft that learns did once the answer was whole; nobody waits for it, so it is not
-    charged."""
+    is what a draft that learns did once the answer was whole: it delays what comes next, not this
+    answer, and is told apart."""
 
     tokens: int = 0
     steps: int = 0

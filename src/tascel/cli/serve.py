@@ -85,9 +85,11 @@ def serve(
     from tascel.loading import load
 
     name = name or _public(model)
-    if bundle is None and (engine == "vllm" or not tenant):
+    if bundle is None and not tenant:
         raise RequestError("nothing to draft with", "Give a BUNDLE, or --tenant NAME=BUNDLE")
-    if engine == "vllm" and bundle is not None:
+    if engine == "vllm":
+        if bundle is None:
+            raise RequestError("vLLM serves one bundle", "Give a BUNDLE, and leave --tenant out")
         options.only(context, "vLLM", "bundle", "flags", "model", "engine", "host", "port", "name",
                      "api_key", "temperature", "rows", "dtype")  # fmt: skip
         told = {"host": host, "port": port, "served-model-name": name, "dtype": dtype}
