@@ -39,6 +39,25 @@ def test_two_learners_draft_from_each_others_answers(learning, talk, clock):
     assert third.stats().traces == 2
 
 
+def test_who_writes_nothing_leaves_the_folder_alone(learning, talk, clock, path):
+    one = learning()
+    for i in range(3):
+        talk.answer(one, f"what is there {i}", NEW)
+    before = Manifest.read(path)
+    two = learning(written=False, tokens=40)  # there is more than that
+    kept = two.stats().traces
+    assert kept < 3
+    talk.answer(two, "who", "is")
+    clock.now += 6
+    two.learner.work()
+    stats = two.stats()
+    assert (stats.traces, stats.unflushed, stats.errors) == (kept + 1, 0, 0)
+    two.forget()
+    assert two.stats().traces == kept
+    two.close()
+    assert Manifest.read(path) == before
+
+
 def test_few_answers_of_others_are_not_worth_an_index(learning, talk, clock):
     one, two = learning(), learning()
     for i in range(40):

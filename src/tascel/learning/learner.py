@@ -103,7 +103,8 @@ class Learner:
             if look := self._is_time(self._next_look, now):
                 self._next_look = now + self._pause
                 self.guarded(self._look)
-                self.guarded(lambda: self.journal.merge(self.recent.uses))
+                if self._config.written:
+                    self.guarded(lambda: self.journal.merge(self.recent.uses))
             self.guarded(self._index)
             if look and self._counts.errors == errors and self._next_flush <= now:
                 self._counts.well()
