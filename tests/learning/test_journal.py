@@ -17,6 +17,7 @@ from tascel.learning.config import LearnConfig
 from tascel.learning.exchange import Exchange, exchanges, kept, recorded, united
 from tascel.learning.journal import Journal
 from tascel.records import Records
+from tascel.store import amend as amends
 from tascel.store.amend import Change, amend
 from tascel.store.folder import check_folder
 from tascel.store.manifest import Manifest
@@ -102,6 +103,28 @@ def test_what_is_flushed_is_there_and_what_is_not_is_known(journal, path):
     assert there(path) == [(1, 1, 1, 9), (2, 2, 2, 9)]
     assert mine.look().added == []  # its own
     assert mine.look() is None  # nothing has changed
+
+
+def test_what_was_written_after_all_is_not_written_again(journal, path, monkeypatch):
+    """The disk did not confirm it, but it is there; and gone once it is forgotten."""
+    mine, real = journal(), amends.put_manifest
+
+    def put(folder, manifest):
+        real(folder, manifest)
+        raise OSError(5, "input/output error")
+
+    mine.add(exchange(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(amends, "put_manifest", put)
+        with pytest.raises(BundleError, match="cannot be written"):
+            mine.flush()
+    assert mine.unflushed == 1
+    assert mine.look() is not None
+    assert mine.unflushed == 0
+    amend(path, lambda manifest: Change({}, list(manifest.learned)))
+    mine.flush()
+    assert there(path) == []
+    assert mine.look().gone == {exchange(1).key}
 
 
 def test_others_answers_are_taken_over_once(journal, path):

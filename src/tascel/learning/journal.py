@@ -154,6 +154,9 @@ class Journal:
         before, now = _keys(self._files), _keys(files)
         gone = frozenset(np.setdiff1d(before, now).tolist())
         self._files, self._seen = files, seen
+        with self._lock:
+            if self._batch is not None and self._batch[0] in files:
+                self._batch = None  # it was written, though the disk did not say so
         rebuilt = manifest.base != self._opened.base
         return News(united(added, self._config), gone, rebuilt, damaged)
 
