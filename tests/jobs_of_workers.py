@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 
+from tascel import workers
 from tascel.errors import TraceError
 
 
@@ -33,4 +34,16 @@ def die(job, out, tick, folder, times):
         if count < times:
             tries.write_text("x" * (count + 1))
             os.kill(os.getpid(), signal.SIGKILL)
+    out.write_text(f"{job}")
+
+
+def die_telling(job, out, tick, folder):
+    """Killed once, in the midst of telling how far it is."""
+    once = folder / "once"
+    if job == 3 and not once.exists():
+        once.touch()
+        if lock := getattr(workers._shared, "get_lock", None):
+            lock().acquire()
+        os.kill(os.getpid(), signal.SIGKILL)
+    tick(1)
     out.write_text(f"{job}")

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from functools import partial
 from importlib import import_module
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tascel import workers
 from tascel.errors import TascelError, TraceError
 from tascel.workers import Crew, checked
 
@@ -79,6 +81,50 @@ def test_a_job_that_kills_every_worker_ends_the_run(work, tmp_path):
     with Crew(2, folder) as crew, pytest.raises(TascelError, match="dying: 3 workers"):
         crew.run("dying", jobs(), partial(work.die, folder=tmp_path, times=99), quiet)
     assert {f"r{i}" for i in range(7) if i != 3} <= {path.name for path in folder.iterdir()}
+
+
+def test_one_that_is_killed_while_it_tells_how_far_it_is_stops_nobody(work, tmp_path):
+    (tmp_path / "results").mkdir()
+    found = {}
+
+    def run():
+        with Crew(2, tmp_path / "results") as crew:
+            found.update(
+                crew.run("dying", jobs(), partial(work.die_telling, folder=tmp_path), quiet)
+            )
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert [path.read_text() for path in found.values()] == [*map(str, range(7))]
+
+
+def late(seconds):
+    """Workers of another machine: what they wrote is seen here some time later."""
+
+    class Late:
+        def run(self, stage, tasks, heard):
+            for name, task in tasks.items():
+                threading.Timer(seconds, task, [lambda more: None]).start()
+                yield name
+
+        def close(self):
+            pass
+
+    return Late()
+
+
+def test_what_another_machine_wrote_may_be_seen_late(work, tmp_path, monkeypatch):
+    crew = Crew(1, tmp_path)
+    crew._hands = late(0.05)
+    found = crew.run("squaring", jobs(2), work.square, quiet)
+    assert [path.read_text() for path in found.values()] == ["0", "1"]
+    monkeypatch.setattr(workers, "_ARRIVES", 0)
+    crew._hands = late(0.5)
+    with pytest.raises(TascelError, match="is not here"):
+        crew.run("again", {"r": 1}, work.square, quiet)
+    while not (tmp_path / "r").exists():  # or it would be written into the next test
+        time.sleep(0.05)
 
 
 def test_only_numbers_and_ray_are_workers():

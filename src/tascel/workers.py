@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from multiprocessing.connection import Connection
 from pathlib import Path
+from time import monotonic, sleep
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -30,6 +31,8 @@ TRIES = 3
 _AHEAD = 2
 #: Seconds between two looks at how far the workers are.
 _LOOK = 0.2
+#: Seconds until a result that another machine wrote must be seen here.
+_ARRIVES = 90.0
 
 J = TypeVar("J")
 #: Hears of so many more units done.
@@ -117,7 +120,7 @@ class Crew:
         }
         progress(stage, 0, total)
         for name in self._hands.run(stage, left, lambda done: progress(stage, done, total)):
-            if not results[name].exists():
+            if not _arrived(results[name]):
                 raise TascelError(
                     f"{results[name]}: a worker wrote it, but it is not here",
                     "All machines of the cluster must share the file system of the output",
@@ -149,6 +152,16 @@ class _Task(Generic[J]):
         finally:
             _remove(partial)
         return count
+
+
+def _arrived(result: Path) -> bool:
+    """Whether it is there, after a while: network file systems go on saying that it is not."""
+    until = monotonic() + _ARRIVES
+    while not result.exists():
+        if monotonic() > until:
+            return False
+        sleep(_LOOK)
+    return True
 
 
 def _put(partial: Path, result: Path) -> None:
@@ -208,7 +221,8 @@ class _Processes:
     def __init__(self, count: int) -> None:
         self._count = count
         self._context = multiprocessing.get_context("spawn")
-        self._ticks = self._context.Value("q", 0)
+        # without a lock: a worker that is killed while it holds one would stop all others for ever
+        self._ticks = self._context.Value("q", 0, lock=False)
         # nothing is ever written: workers end when the other end is closed, by us or by our death
         self._leash, self._hold = self._context.Pipe(duplex=False)
         self._pool: ProcessPoolExecutor | None = None
@@ -225,6 +239,7 @@ class _Processes:
                     del left[name]
                     self._killed, ticked = 0, ticked + count
                     yield name
+                heard(ticked)  # of two ticks at the same time one may have been missed
             except BrokenProcessPool:
                 self._pool = None
                 self._ticks.value = ticked
@@ -268,7 +283,7 @@ class _Processes:
         self._leash.close()
 
 
-#: In a worker: the units done by all workers.
+#: In a worker: the units done by all workers, about.
 _shared: Any = None
 
 
@@ -290,8 +305,7 @@ def _wait(leash: Connection) -> None:
 
 def _in_process(task: _Task[Any]) -> int:
     def tick(more: int) -> None:
-        with _shared.get_lock():
-            _shared.value += more
+        _shared.value += more
 
     return task(tick)
 
