@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import json
+import os
+import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from tascel.building import gather as gathering
 from tascel.building import look as looking
 from tascel.building.thin import level_for
 from tascel.errors import BundleError, TascelError, TraceError
+from tascel.traces import read as reading
 from tascel.traces import shards
 
 NOW = 1_760_000_000.0
@@ -122,7 +128,7 @@ def test_other_traces_begin_anew(toy_folder, traces, tmp_path):
         file.write_text(traces.read_text(encoding="utf-8").replace("light", name), encoding="utf-8")
         with pytest.raises(KeyboardInterrupt):
             build(file, toy_folder, tmp_path / "b", progress=stop)
-    assert len([p for p in (tmp_path / ".b.building").iterdir() if p.is_dir()]) == 2
+    assert len([p for p in (tmp_path / ".b.building").iterdir() if p.is_dir()]) == 1
     codec = build(file, toy_folder, tmp_path / "b").codec
     text = codec.decode(codec.prompt("two 1 in the hall"))
     assert "two" in text
@@ -135,12 +141,81 @@ def test_wrong_traces_leave_nothing(toy_folder, traces, tmp_path):
     with pytest.raises(TraceError, match=r"t.jsonl:261: not JSON"):
         build(file, toy_folder, tmp_path / "b")
     assert [path.name for path in tmp_path.iterdir()] == ["t.jsonl"]
-    bad = []
+
+
+def test_what_is_left_out_is_counted_and_its_first_is_named(
+    toy_folder, traces, tmp_path, monkeypatch
+):
+    """The line's number is counted once: it takes reading the file up to there."""
+    file = tmp_path / "t.jsonl"
+    good = traces.read_text(encoding="utf-8")
+    file.write_text(f"{good}\nno record\n{good}\n[]\n{good}\n[]\n", encoding="utf-8")
+    counted, told = [], []
+    lines = reading._lines
+    monkeypatch.setattr(reading, "_lines", lambda *said: counted.append(said) or lines(*said))
     build(
         file, toy_folder, tmp_path / "b", skip_bad=True,
-        on_bad=lambda error, count: bad.append(count),
+        on_bad=lambda error, count: told.append((str(error), count)),
     )  # fmt: skip
-    assert sum(bad) == 2
+    ((error, count),) = told
+    assert error.startswith(f"{file}:261: not JSON")
+    assert count == 3
+    assert len(counted) == 1
+
+
+def test_workers_may_stand_in_another_folder(toy_folder, traces, alone, tmp_path, monkeypatch):
+    """Those of a cluster do."""
+    read = gathering.read_shard
+    monkeypatch.chdir(traces.parent)
+
+    def elsewhere(job, out, tick):
+        with contextlib.chdir(tmp_path):
+            read(job, out, tick)
+
+    monkeypatch.setattr(gathering, "read_shard", elsewhere)
+    assert arrays(build(traces.name, toy_folder, tmp_path / "b", now=NOW)) == alone
+
+
+def test_each_build_writes_with_its_own_tokenizer(toy_folder, tokenizer, traces, tmp_path):
+    """Two in one process, to one place."""
+    shutil.copytree(toy_folder, tmp_path / "model")
+    another = copy.deepcopy(tokenizer)
+    another.add_tokens(["light"])
+    another.save_pretrained(tmp_path / "model")
+    build(traces, toy_folder, tmp_path / "b", now=NOW)
+    again = build(traces, tmp_path / "model", tmp_path / "b", now=NOW)
+    assert arrays(again) == arrays(build(traces, tmp_path / "model", tmp_path / "c", now=NOW))
+
+
+def test_a_pipe_is_read_once(toy_folder, traces, alone, tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=lambda: pipe.write_bytes(traces.read_bytes()))
+    writer.start()
+    bundle = build(pipe, toy_folder, tmp_path / "b", now=NOW)
+    writer.join()
+    assert arrays(bundle) == alone
+
+
+def test_files_are_opened_for_so_many_jobs_only(toy_folder, traces, alone, tmp_path, monkeypatch):
+    monkeypatch.setattr(looking, "_TOKENS", 10)
+    monkeypatch.setattr(looking, "_MOST", 5)
+    jobs = []
+
+    def count(stage, done, total):
+        if stage == "indexing":
+            jobs.append(len(list((tmp_path / ".b.building").glob("*/look-*"))))
+
+    assert arrays(build(traces, toy_folder, tmp_path / "b", now=NOW, progress=count)) == alone
+    assert jobs[0] == 5
+
+
+def test_strange_files_among_what_was_left_are_no_obstacle(toy_folder, traces, tmp_path):
+    left = tmp_path / ".b.building"
+    (left / "0123").mkdir(parents=True)
+    (left / ".nfs0123").write_text("")
+    build(traces, toy_folder, tmp_path / "b", now=NOW)
+    assert not left.exists()
 
 
 def test_nothing_to_learn_is_said_as_ever(toy_folder, tmp_path):

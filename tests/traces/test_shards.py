@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tascel.errors import TraceError
 from tascel.traces import shards
-from tascel.traces.read import read_traces
+from tascel.traces.read import malformed, read_traces
 from tascel.traces.shards import Shard, cut
 
 LINES = st.lists(
@@ -38,7 +38,10 @@ def test_shards_are_the_file(tmp_path_factory, lines, size, end, closed, marked)
     whole = []
     with suppress(TraceError):  # not one good record
         whole += (t.prompt_text for t in read_traces(file, skip_bad=True, on_bad=bad.append))
-    parts = [shown(shard.traces(True, bad_by_shard.append)) for shard in cut(file, size)]
+    parts = [
+        shown(shard.traces(lambda *said: bad_by_shard.append(malformed(*said))))
+        for shard in cut(file, size)
+    ]
     assert [prompt for part in parts for prompt in part] == whole
     assert [*map(str, bad_by_shard)] == [*map(str, bad)]  # the lines' numbers, too
 
@@ -53,7 +56,11 @@ def test_parquet_is_cut_between_row_groups(tmp_path):
     parts = cut(file, 400)
     assert len(parts) > 2
     bad = []
-    found = [prompt for shard in parts for prompt in shown(shard.traces(True, bad.append))]
+    found = [
+        prompt
+        for shard in parts
+        for prompt in shown(shard.traces(lambda *said: bad.append(malformed(*said))))
+    ]
     assert found == [f"p{i}" for i in range(19)]
     assert "row 20:" in str(bad[0])
     assert cut(file) == [Shard(file)]

@@ -19,7 +19,7 @@ from tascel.bundle import Progress
 from tascel.codec import Codec
 from tascel.errors import TascelError, TraceError
 from tascel.records import Records
-from tascel.traces.read import nothing_at
+from tascel.traces.read import BadLines, Place, malformed, nothing_at
 from tascel.traces.shards import Shard
 from tascel.types import Trace
 from tascel.workers import Crew, Tick
@@ -42,7 +42,8 @@ class Reading:
 class Found:
     """What was in a shard: how many `traces` for training, and how many others; to what `level`
     these were thinned, and the tokens that `level_for` asks for, by level; how many were `refused`
-    by the chat template, and how many records `bad`, with the first one's reason and remedy."""
+    by the chat template, with the first one's reason and remedy; and how many records were `bad`,
+    with the first one's line or row, the byte from which lines are counted, and the reason."""
 
     traces: int
     others: int
@@ -52,7 +53,7 @@ class Found:
     refused: int
     bad: int
     first_refused: Sequence[str] = ()
-    first_bad: Sequence[str] = ()
+    first_bad: tuple[int, int | None, str] | None = None
 
 
 def gather(
@@ -71,14 +72,14 @@ def gather(
     many `traces` there were, and how many `refused`.
 
     Args:
-        on_bad: told of the first malformed record of each shard, and how many it has.
+        on_bad: told of the first malformed record that was left out, and how many were.
         now: what a trace counts as that names no time; default: the time it is.
 
     Raises:
         TraceError: malformed records, or none for training.
     """
     jobs = {
-        f"read-{at:06}": Reading(shard, workspace.tokenizer, cap, skip_bad)
+        f"read-{at:06}": Reading(_anywhere(shard), workspace.tokenizer, cap, skip_bad)
         for at, shard in enumerate(shards)
     }
     places = crew.run("reading traces", jobs, read_shard, progress)
@@ -86,9 +87,8 @@ def gather(
         Found(**json.loads((place / _FACTS).read_text(encoding="utf-8")))
         for place in places.values()
     ]
-    for part in found:
-        if part.bad and on_bad is not None:
-            on_bad(TraceError(*part.first_bad), part.bad)
+    if on_bad is not None:
+        _tell(shards, found, on_bad)
     traces = sum(part.traces for part in found)
     refused = sum(part.refused for part in found)
     if not traces:
@@ -109,13 +109,17 @@ def gather(
 def read_shard(job: Reading, out: Path, tick: Tick) -> None:
     """Write a shard's traces for training into a new folder, and what else was in it."""
     traces = others = 0
-    refused: list[TascelError] = []
-    bad: list[TascelError] = []
+    refused, bad = BadLines(), 0
+    first_bad: tuple[int, int | None, str] | None = None
     thinned = Thinned(job.cap)
+
+    def left_out(place: Place, why: str) -> None:
+        nonlocal bad, first_bad
+        bad, first_bad = bad + 1, first_bad or (place.number, place.first, why)
 
     def told() -> Iterator[Trace]:
         nonlocal others
-        for trace in job.shard.traces(job.skip_bad, bad.append):
+        for trace in job.shard.traces(left_out if job.skip_bad else None):
             others += trace.split not in (None, "train")
             yield trace
 
@@ -125,14 +129,31 @@ def read_shard(job: Reading, out: Path, tick: Tick) -> None:
         traces += len(some)
         tick(len(some))
 
-    some_records(told(), _codec(job.tokenizer), take, refused.append, np.nan)
+    some_records(told(), _codec(job.tokenizer), take, refused.add, np.nan)
     out.mkdir()
     outputs, prompts = _by_level(thinned.records(), out)
     found = Found(
-        traces, others, thinned.level, outputs, prompts, len(refused), len(bad),
-        *((some[0].what, some[0].remedy) if some else () for some in (refused, bad)),
+        traces, others, thinned.level, outputs, prompts, refused.count, bad,
+        (refused.first.what, refused.first.remedy) if refused.first else (), first_bad,
     )  # fmt: skip
     (out / _FACTS).write_text(json.dumps(asdict(found)), encoding="utf-8")
+
+
+def _anywhere(shard: Shard) -> Shard:
+    """The same for workers, which may stand in another folder."""
+    return replace(shard, file=shard.file.absolute())
+
+
+def _tell(
+    shards: Sequence[Shard], found: Sequence[Found], on_bad: Callable[[TascelError, int], None]
+) -> None:
+    """Say what was left out, if anything was."""
+    for shard, part in zip(shards, found, strict=True):
+        if part.first_bad is not None:
+            number, first, why = part.first_bad
+            place = Place(shard.file, number, first)
+            on_bad(malformed(place, why), sum(part.bad for part in found))
+            return
 
 
 def _by_level(records: Records, out: Path) -> tuple[dict[str, int], dict[str, int]]:

@@ -28,8 +28,9 @@ from tascel.records import Records
 from tascel.route.seen import Made, Seen
 from tascel.workers import Crew, Tick
 
-#: Tokens that a job looks at, about.
-_TOKENS = 1_000_000
+#: Tokens that a job looks at, about; more where there would be more than `_MOST` jobs, since each
+#: mapped array keeps a file open, and a process may often have a thousand.
+_TOKENS, _MOST = 1_000_000, 64
 #: Arrays of a job's result, all records' one behind the other: of the spelled prompts, and of the
 #: starts in them.
 _WORDS = ("token", "follow", "starts", "first", "where", "traits")
@@ -51,7 +52,7 @@ def look(
 ) -> Seen:
     """The records as a reader sees them, mapped: they are there as long as the workspace is."""
     ends = records.prompts.ends + records.outputs.ends
-    parts = (ends - 1) // _TOKENS
+    parts = (ends - 1) // max(_TOKENS, int(ends[-1]) // _MOST + 1)
     starts = [0, *(np.flatnonzero(np.diff(parts)) + 1).tolist()]
     jobs: dict[str, Looking] = {}
     for start, end in zip(starts, [*starts[1:], len(records)], strict=True):
@@ -98,15 +99,18 @@ def look_at(job: Looking, out: Path, tick: Tick) -> None:
 
 
 class _Looked:
-    """A job's result, mapped."""
+    """A job's result, mapped; where its parts end is read."""
 
     def __init__(self, place: Path) -> None:
-        def read(name: str) -> NDArray[Any]:
+        def mapped(name: str) -> NDArray[Any]:
             # private pages: kernels are compiled for arrays that may be written
-            mapped: Any = np.load(place / f"{name}.npy", mmap_mode="c")
-            return np.asarray(mapped)
+            array: Any = np.load(place / f"{name}.npy", mmap_mode="c")
+            return np.asarray(array)
 
-        self._arrays = {name: read(name) for name in (*_WORDS, "about", "said")}
+        def read(name: str) -> NDArray[np.int64]:
+            return np.load(place / f"{name}.npy")
+
+        self._arrays = {name: mapped(name) for name in (*_WORDS, "about", "said")}
         self._ends = {name: read(f"{name}-ends") for name in ("token", "starts", "about", "said")}
         self._lengths: list[int] = read("length").tolist()
 

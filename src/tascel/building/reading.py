@@ -10,6 +10,7 @@ from tascel.bundle import Progress
 from tascel.codec import Codec
 from tascel.errors import RequestError, TascelError, TraceError
 from tascel.records import Records
+from tascel.traces.read import BadLines
 from tascel.types import Ids, Trace
 
 #: Traces that become records at a time.
@@ -39,8 +40,7 @@ def read_records(
     Raises:
         TraceError: none is for training, or all were refused.
     """
-    refused: list[TascelError] = []
-    seen = 0
+    refused, seen = BadLines(), 0
 
     def count(some: Records) -> None:
         nonlocal seen
@@ -48,12 +48,12 @@ def read_records(
         seen += len(some)
         progress("reading traces", seen, None)
 
-    some_records(traces, codec, count, refused.append, time.time() if now is None else now)
-    if refused and not seen:
-        raise TraceError(refused[0].what, refused[0].remedy)
+    some_records(traces, codec, count, refused.add, time.time() if now is None else now)
+    if refused.first and not seen:
+        raise TraceError(refused.first.what, refused.first.remedy)
     if not seen:
         raise none_for_training()
-    return {"traces": seen, "refused": len(refused)}
+    return {"traces": seen, "refused": refused.count}
 
 
 def some_records(

@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,8 @@ _LOCK, _TOKENIZER = ".lock", "tokenizer"
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """A `folder` for results, and where the `tokenizer` lies that all workers use."""
+    """A `folder` for results, and where the `tokenizer` lies that all workers use: another one lies
+    at another path, so that a process may keep what it has loaded."""
 
     folder: Path
     tokenizer: Path
@@ -69,14 +70,19 @@ def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
         ) from reason
     keep = False
     try:
-        shutil.rmtree(whole / _TOKENIZER, ignore_errors=True)
-        codec.save(whole / _TOKENIZER)
-        key = _key(facts, whole / _TOKENIZER)
+        fresh = whole / f"{_TOKENIZER}.partial"
+        _remove(fresh)
+        codec.save(fresh)
+        key = _key(facts, fresh)
         for other in whole.iterdir():
-            if other.name not in (_LOCK, _TOKENIZER) and (other.name != key or facts is None):
-                shutil.rmtree(other)
-        (whole / key).mkdir(exist_ok=True)
-        yield Workspace(whole / key, whole / _TOKENIZER)
+            if other not in (whole / _LOCK, fresh) and (other.name != key or facts is None):
+                _remove(other)
+        folder, tokenizer = whole / key, whole / key / _TOKENIZER
+        folder.mkdir(exist_ok=True)
+        if not tokenizer.exists():
+            fresh.rename(tokenizer)
+        _remove(fresh)
+        yield Workspace(folder, tokenizer)
     except OSError as reason:
         keep = facts is not None
         if reason.errno not in FULL:
@@ -89,8 +95,19 @@ def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
         raise
     finally:
         if not keep:
+            for other in whole.iterdir():
+                if other.name != _LOCK:  # or else another build would come in before all is gone
+                    _remove(other)
             shutil.rmtree(whole, ignore_errors=True)
         lock.release()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with suppress(OSError):
+            path.unlink()
 
 
 def _key(facts: object, tokenizer: Path) -> str:

@@ -12,6 +12,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from io import BufferedReader
 from pathlib import Path
@@ -25,16 +26,35 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 #: Bytes. A longer line is no trace, and must not be read into memory to find that out.
 LONGEST_LINE = 1 << 28
 _PIECE = 1 << 20
-#: How to tell a record's place ("file:line") and how to decode it; decoding raises ValueError with
-#: the reason.
-Record = tuple[Callable[[], str], Callable[[], Any]]
 #: From where to where a file is read: bytes of JSON lines, row groups of Parquet. A line belongs to
 #: where it begins.
 Span = tuple[int, int]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a record stands in a file: in its `number`-th line, counted from 1 at the byte `first`,
+    or in its `number`-th row."""
+
+    file: Path
+    number: int
+    first: int | None = None
+
+    def __str__(self) -> str:
+        """As people count, from the beginning of the file, which is read for it."""
+        if self.first is None:
+            return f"{self.file}: row {self.number}"
+        return f"{self.file}:{self.number + _lines(self.file, self.first)}"
+
+
+#: Where a record stands, and how to decode it, which raises ValueError with the reason.
+Record = tuple[Place, Callable[[], Any]]
+#: Hears which record was left out, and why.
+LeftOut = Callable[[Place, str], None]
+
+
 class BadLines:
-    """Counts the records that `read_traces` left out: pass `add` as its `on_bad`."""
+    """Counts records that were left out; pass `add` to `read_traces` as its `on_bad`."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -74,9 +94,14 @@ def read_traces(
     Raises:
         TraceError: nothing there, a damaged file, a malformed record, or not one good record.
     """
+
+    def left_out(place: Place, why: str) -> None:
+        if on_bad is not None:
+            on_bad(malformed(place, why))
+
     found = False
     for file in files_at(path):
-        for trace in traces_of(records_of(file), skip_bad, on_bad, need_answer):
+        for trace in traces_of(records_of(file), left_out if skip_bad else None, need_answer):
             found = True
             yield trace
     if not found:
@@ -84,23 +109,24 @@ def read_traces(
 
 
 def traces_of(
-    records: Iterable[Record],
-    skip_bad: bool,
-    on_bad: Callable[[TraceError], None] | None = None,
-    need_answer: bool = True,
+    records: Iterable[Record], left_out: LeftOut | None = None, need_answer: bool = True
 ) -> Iterator[Trace]:
-    """The traces of records, as `read_traces` has them."""
+    """The traces of records, as `read_traces` has them. Malformed ones end it, unless somebody
+    hears that they were left out."""
     for place, decode in records:
         try:
             trace = record.trace(decode(), need_answer)
         except (ValueError, RecursionError) as reason:
-            error = TraceError(f"{place()}: {record.why(reason)}", record.SHAPES)
-            if not skip_bad:
-                raise error from None
-            if on_bad is not None:
-                on_bad(error)
+            if left_out is None:
+                raise malformed(place, record.why(reason)) from None
+            left_out(place, record.why(reason))
         else:
             yield trace
+
+
+def malformed(place: Place, why: str) -> TraceError:
+    """A record that is none."""
+    return TraceError(f"{place}: {why}", record.SHAPES)
 
 
 def nothing_at(path: str | Path) -> TraceError:
@@ -184,10 +210,10 @@ def _json_lines(stream: BufferedReader, path: Path, span: Span | None = None) ->
     while (end is None or at < end) and (line := stream.readline(LONGEST_LINE + 1)):
         number += 1
         at += len(line)
-        place = partial(_line, path, first, number)
+        place = Place(path, number, first)
         if len(line) > LONGEST_LINE:
             raise TraceError(
-                f"{place()}: the line is longer than {LONGEST_LINE >> 20} MB",
+                f"{place}: the line is longer than {LONGEST_LINE >> 20} MB",
                 "Write one JSON object on each line",
             )
         if number == 1 and not first:
@@ -208,14 +234,15 @@ def _next_line(stream: BufferedReader, start: int) -> int:
     return at
 
 
-def _line(path: Path, first: int, number: int) -> str:
-    """The place of the `number`-th line from the byte `first`, where one begins."""
-    with path.open("rb") as file:
-        left = first
-        while left and (piece := file.read(min(left, _PIECE))):
-            left -= len(piece)
-            number += piece.count(b"\n")
-    return f"{path}:{number}"
+def _lines(path: Path, end: int) -> int:
+    """How many lines there are before the byte `end`, where one begins."""
+    count, left = 0, end
+    if left:  # else it may be a pipe
+        with path.open("rb") as file:
+            while left and (piece := file.read(min(left, _PIECE))):
+                left -= len(piece)
+                count += piece.count(b"\n")
+    return count
 
 
 def row_groups(path: Path) -> list[int]:
@@ -253,15 +280,11 @@ def _parquet(stream: IO[bytes], path: Path, span: Span | None = None) -> Iterato
         for batch in file.iter_batches(256, [*groups], present):
             for i in range(batch.num_rows):
                 number += 1
-                yield partial(_row_place, path, number), partial(_row, batch, i)
+                yield Place(path, number), partial(_row, batch, i)
     except (ValueError, OSError) as reason:  # pyarrow's errors are subclasses of these
         raise TraceError(
             f"{path}: is cut off or damaged after row {number} ({reason})", "Copy the file again"
         ) from None
-
-
-def _row_place(path: Path, number: int) -> str:
-    return f"{path}: row {number}"
 
 
 def _row(batch: Any, i: int) -> Any:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import stat
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from tascel.errors import TraceError
-from tascel.traces.read import Span, files_at, records_of, row_groups, traces_of
+from tascel.traces.read import LeftOut, Span, files_at, records_of, row_groups, traces_of
 from tascel.types import Trace
 
 #: Bytes of a shard, on which a worker reads for a minute at most; larger where there would be more
@@ -22,15 +23,14 @@ class Shard:
     file: Path
     span: Span | None = None
 
-    def traces(
-        self, skip_bad: bool = False, on_bad: Callable[[TraceError], None] | None = None
-    ) -> Iterator[Trace]:
-        """Its traces, as `read_traces` has them; none is no error.
+    def traces(self, left_out: LeftOut | None = None) -> Iterator[Trace]:
+        """Its traces, as `read_traces` has them; none is no error. `left_out` hears of malformed
+        records.
 
         Raises:
-            TraceError: a damaged file, or a malformed record that is not to be left out.
+            TraceError: a damaged file, or a malformed record and nobody who hears of it.
         """
-        return traces_of(records_of(self.file, self.span), skip_bad, on_bad)
+        return traces_of(records_of(self.file, self.span), left_out)
 
 
 def cut(path: str | Path, size: int | None = None) -> list[Shard]:
@@ -48,10 +48,13 @@ def cut(path: str | Path, size: int | None = None) -> list[Shard]:
 
 
 def _look(file: Path) -> tuple[bytes, int]:
-    """How a file begins, and how long it is."""
+    """How a file begins, and how long it is; nothing of a pipe, which can be read but once."""
     try:
+        facts = file.stat()
+        if not stat.S_ISREG(facts.st_mode):
+            return b"", 0
         with file.open("rb") as stream:
-            return stream.read(4), file.stat().st_size
+            return stream.read(4), facts.st_size
     except OSError as reason:
         raise TraceError(
             f"{file}: cannot be read ({reason.strerror})", "Check the file and its rights"
