@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tascel import records as kept
 from tascel.errors import BundleError
 from tascel.records import Ragged, Records
 
@@ -63,6 +64,16 @@ def test_records_are_joined_and_picked_like_lists(parts, data):
     assert len(joined) == len(expected)
     at = data.draw(st.lists(st.integers(0, len(joined) - 1), max_size=8)) if expected else []
     assert listed(joined.some(at)) == [expected[i] for i in at]
+
+
+def test_many_are_picked_block_by_block(monkeypatch):
+    monkeypatch.setattr(kept, "_BLOCK", 3)
+    chance = np.random.default_rng(0)
+    parts = [chance.integers(0, VOCAB, size).astype(np.int32) for size in chance.integers(0, 5, 20)]
+    for count in (0, 3, 7, 40):
+        at = chance.integers(0, 20, count)
+        picked = Ragged.of(parts).some(at)
+        assert [part.tolist() for part in picked] == [parts[i].tolist() for i in at]
 
 
 @given(st.lists(ids, max_size=6), st.slices(6))

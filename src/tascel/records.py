@@ -20,6 +20,8 @@ _REBUILD = "The bundle is damaged: copy it again or rebuild it"
 _PADDED = 2
 #: Prompts and outputs of about so many ids share a file.
 _IDS_A_FILE = 16_000_000
+#: Arrays that are picked out of many at a time.
+_BLOCK = 10_000
 _ARRAYS = (
     "prompts", "prompt_ends", "outputs", "output_ends", "times", "uses", "own", "tasks", "groups",
     "names",
@@ -65,9 +67,16 @@ class Ragged(Sequence[Ids]):
             return self
         lengths = self.lengths[numbers]
         ends = np.cumsum(lengths, dtype=np.int64)
-        # where each token of the new array lies in the old one
-        shift = (self.ends[numbers] - ends).repeat(lengths)
-        return Ragged(self.flat[np.arange(len(shift)) + shift], ends)
+        flat = np.empty(int(lengths.sum()), np.int32)
+        done = 0
+        for start in range(0, len(numbers), _BLOCK):  # where they lie takes more than they do
+            block = slice(start, start + _BLOCK)
+            # where each token of the new array lies in the old one
+            shift = (self.ends[numbers[block]] - ends[block]).repeat(lengths[block])
+            end = done + len(shift)
+            flat[done:end] = self.flat[np.arange(done, end) + shift]
+            done = end
+        return Ragged(flat, ends)
 
     @staticmethod
     def join(parts: Sequence[Ragged]) -> Ragged:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +53,7 @@ def teach(
     counts = {**source.counts, **_counts(records)}
 
     def fill(folder: Path) -> Manifest:
-        quotable = [*_distinct(records)] if settings.text else []
+        quotable: Sequence[Ids] = _distinct(records) if settings.text else ()
         summary = summarise(codec, quotable, counts, source.model, entries)
         classifier = found.classifier if found else None
         bundles.fill(folder, codec, learned, summary, records, tasks, classifier)
@@ -83,7 +83,7 @@ def _counts(records: Records) -> dict[str, int]:
     }
 
 
-def _distinct(records: Records) -> Iterable[Ids]:
+def _distinct(records: Records) -> Sequence[Ids]:
     """The outputs of distinct traces."""
-    pairs = zip(records.prompts, records.outputs, strict=True)
-    return {(prompt.tobytes(), output.tobytes()): output for prompt, output in pairs}.values()
+    _, first = np.unique(records.keys(), return_index=True)
+    return records.outputs.some(np.sort(first))
