@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tascel.builder import BuildConfig, build
+from tascel.building import merge as merging
 from tascel.building.merge import merge
 from tascel.bundle import Bundle
 from tascel.errors import BundleError, RequestError, TascelError
@@ -183,3 +184,21 @@ def test_records_are_in_order_of_time_and_a_build_does_not_mind_the_order(
     first, other = (build(s, toy_folder, tmp_path / n) for s, n in ((some, "a"), (mixed, "b")))
     assert first.records().times.tolist() == [*map(float, range(20))]
     assert differing(first.path, other.path) == set()
+
+
+def test_a_bundle_that_is_replaced_meanwhile_is_not_merged(
+    halves, dated, toy_folder, tmp_path, monkeypatch
+):
+    """It may be of another tokenizer now."""
+    shutil.copytree(halves / "b", tmp_path / "b")
+    whole = merging.whole
+
+    def late(path, progress):
+        if path == tmp_path / "b":
+            build(dated(3), toy_folder, path)
+        return whole(path, progress)
+
+    monkeypatch.setattr(merging, "whole", late)
+    with pytest.raises(BundleError, match="replaced meanwhile"):
+        merge([halves / "a", tmp_path / "b"], tmp_path / "c")
+    assert not (tmp_path / "c").exists()

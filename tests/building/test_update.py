@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -13,12 +14,14 @@ from hypothesis import strategies as st
 from tascel.builder import BuildConfig, build
 from tascel.building import relearn as relearning
 from tascel.building import teach as teaching
+from tascel.building import update as updating
 from tascel.building.thin import PROMPTS
 from tascel.building.update import HALF_LIFE, learn, worth_keeping
 from tascel.bundle import Bundle, put_selection
 from tascel.errors import BundleError, TraceError
 from tascel.records import Records
-from tascel.selection import Selection
+from tascel.selection import FACTS, Selection
+from tascel.store import folder as folders
 from tascel.store.amend import Change, amend, new_name
 from tascel.store.folder import check_folder
 
@@ -103,6 +106,30 @@ def test_what_comes_meanwhile_is_learned_next_time(bundle, monkeypatch):
     assert len(Bundle.open(bundle).learned_files) == 1
     assert learn(bundle, now=NOW).served == 1
     assert Bundle.open(bundle).corpus.holds(codec.output("late"))
+
+
+def test_who_learns_does_not_wait_for_checksums(bundle, dated, monkeypatch):
+    """Those of a large bundle take longer than a server waits to write."""
+    codec = Bundle.open(bundle).codec
+    sealed, failed = folders._sealed, []
+
+    def write():
+        try:
+            change = Change({new_name(): served(codec, "late").write})
+            amend(bundle, lambda _: change, wait=0.05)
+        except BundleError as error:
+            failed.append(error)
+
+    def slowly(*args):
+        thread = threading.Thread(target=write)
+        thread.start()
+        thread.join()
+        return sealed(*args)
+
+    monkeypatch.setattr(folders, "_sealed", slowly)
+    learn(bundle, dated(20)[20:], now=NOW)
+    assert failed == []
+    assert len(Bundle.open(bundle).learned_files) == 1
 
 
 def test_without_news_nothing_changes(bundle):
@@ -213,3 +240,52 @@ def test_the_least_useful_go_first(rows, tokens, days):
     gone = set(young) - set(kept.tolist())
     if gone and len(kept):
         assert max(worth[at] for at in gone) <= min(worth[at] for at in kept) * (1 + 1e-6)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.floats(0, 9, width=32), st.integers(0, 40)),
+             min_size=1, max_size=60),
+    st.integers(10, 60),
+    st.integers(1, 9),
+)  # fmt: skip
+def test_a_long_stream_is_bounded_along_the_way(rows, tokens, size):
+    some = Records.of(
+        [np.full(1, at, np.int32) for at in range(len(rows))],
+        [np.zeros(output, np.int32) for output, _, _ in rows],
+        [NOW - age * DAY for _, _, age in rows],
+        uses=[uses for _, uses, _ in rows],
+    )
+    worth = updating._Worth(Records.empty(), tokens, NOW, None)
+    for start in range(0, len(rows), size):
+        worth.add(some.some(range(start, min(start + size, len(rows)))))
+        held = Records.join(worth._parts)
+        assert len(held.outputs.flat) + len(held) <= tokens + (1 + PROMPTS) * tokens
+    left = worth.records()
+    assert len(left.outputs.flat) + len(left) <= tokens
+    at_once = worth_keeping(some, tokens, NOW)
+    assert set(at_once.tolist()) <= set(left.prompts.flat.tolist())
+    assert (np.diff(left.prompts.flat) > 0).all()
+
+
+def test_more_than_memory_holds_is_learned_as_far_as_it_fits(bundle, dated, toy_folder, tmp_path):
+    config = BuildConfig(corpus_tokens=450, tasks="one")
+    path = build(dated(8), toy_folder, tmp_path / "b", config=config).path
+    before = Bundle.open(path).manifest.counts["outputs"]
+    done = learn(path, (trace for _ in range(40) for trace in dated(8)), now=NOW)
+    after = Bundle.open(path)
+    assert done.read == 640
+    assert done.left_out == before + 640 - after.manifest.counts["outputs"] > 0
+    assert len(after.corpus) <= 450
+
+
+def test_damage_is_not_taken_over(bundle, dated):
+    codec = Bundle.open(bundle).codec
+    put_selection(
+        bundle, Selection(np.array([1, 5], np.int32), codec.vocab_size, 0.0, 0.0, 1.0, 5), codec
+    )
+    file = bundle / FACTS
+    file.write_bytes(file.read_bytes().replace(b"0", b"1", 1))
+    before = {name: (bundle / name).read_bytes() for name in Bundle.open(bundle).manifest.files}
+    with pytest.raises(BundleError, match=FACTS):
+        learn(bundle, dated(20)[20:], now=NOW)
+    assert {name: (bundle / name).read_bytes() for name in before} == before

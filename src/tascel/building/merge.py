@@ -45,17 +45,18 @@ def merge(
     if out in paths:
         raise RequestError(f"{out}: is one of those to be merged", "Write to another folder")
     refuse_foreign(out)
-    opened = [Bundle.open(path) for path in paths]
-    first = opened[0]
-    manifests = [bundle.manifest for bundle in opened]
+    first = Bundle.open(paths[0])
+    manifests = [first.manifest, *(Bundle.open(path).manifest for path in paths[1:])]
     for path, manifest in zip(paths, manifests, strict=True):
-        _refuse_unlike(paths[0], manifests[0], path, manifest)
+        _refuse_unlike(paths[0], first.manifest, path, manifest)
     _warn(manifests, warn)
     settings = _settings([manifest.settings for manifest in manifests])
     thinned = Thinned(settings.corpus_tokens, settings.thinned)
     traces = refused = 0
-    for path in paths:
+    for path, manifest in zip(paths, manifests, strict=True):
         bundle, some = whole(path, progress)
+        if bundle.manifest.base != manifest.base:  # all of it may be another's by now
+            raise BundleError(f"{path}: was replaced meanwhile", "Try again")
         known = bundle.manifest.counts
         traces += known["traces"] + len(some) - known["outputs"]  # what it learned since, too
         refused += known["refused"]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tascel.building.config import Source
 from tascel.building.teach import in_time, teach
@@ -18,12 +18,8 @@ from tascel.neural import read_neural
 from tascel.records import Records
 from tascel.selection import FACTS, IDS
 from tascel.store.amend import Change, amend, new_name
-from tascel.store.folder import current_manifest, link_or_copy, write_folder
-from tascel.store.lock import locked
+from tascel.store.folder import current_manifest, entry_of, link_or_copy, write_folder
 from tascel.store.manifest import Manifest
-
-#: Seconds to wait for those who learn into the bundle, each for some milliseconds.
-_WAIT = 60.0
 
 
 def like(
@@ -88,21 +84,20 @@ def relearn(
     """
     path = bundle.path.resolve()
     _refuse_replaced(path, bundle)
-    fill = teach(source, progress)
+    fill, known = teach(source, progress), read.keys()
     carried: set[str] = set()
-    with ExitStack() as held:
 
-        def write(folder: Path) -> Manifest:
-            manifest = fill(folder)
-            if keep:
-                _keep(bundle, folder, [task.name for task in manifest.tasks])
-            # From here to the swap nobody learns anything that would be lost.
-            held.enter_context(locked(path, _WAIT))
-            _refuse_replaced(path, bundle)
-            carried.update(_late(bundle, read, late))
-            return manifest
+    def write(folder: Path) -> Manifest:
+        manifest = fill(folder)
+        if keep:
+            _keep(bundle, folder, [task.name for task in manifest.tasks])
+        return manifest
 
-        write_folder(path, write, carry=carried.__contains__)
+    def settle() -> None:
+        _refuse_replaced(path, bundle)
+        carried.update(_late(bundle, known, late))
+
+    write_folder(path, write, carried.__contains__, settle)
     return Bundle.open(path, bundle.given)
 
 
@@ -123,16 +118,23 @@ def _keep(bundle: Bundle, folder: Path, tasks: Sequence[str]) -> None:
             neural = []  # made for tasks that are no more
     for name in (*selection, *neural):
         link_or_copy(bundle.path.resolve() / name, folder / name)
+        # damage would get a checksum of its own, and never be found
+        if entry_of(folder / name) != bundle.manifest.files[name]:
+            raise BundleError(
+                f"{bundle.path}: {name} is not what was written (its checksum differs)",
+                "The bundle is damaged: copy it again or rebuild it",
+            )
 
 
-def _late(bundle: Bundle, read: Records, late: Callable[[Records], Records]) -> Collection[str]:
+def _late(
+    bundle: Bundle, known: NDArray[np.uint64], late: Callable[[Records], Records]
+) -> Collection[str]:
     """The names of the files that were learned since `bundle` was opened and go over.
 
     Such a file may hold what has been read already, since those who learn join their files.
     """
     path, carried = bundle.path.resolve(), set[str]()
     names = sorted(set(current_manifest(path).learned) - set(bundle.learned_files))
-    known = read.keys() if names else np.zeros(0, np.uint64)
     for name in names:
         some = bundle.records_in(name)
         left = late(some.some(np.flatnonzero(~np.isin(some.keys(), known))))
@@ -141,7 +143,7 @@ def _late(bundle: Bundle, read: Records, late: Callable[[Records], Records]) -> 
         if len(left) < len(some):
             fresh = new_name()
             change = Change({fresh: left.write}, (name,))
-            amend(path, lambda _, change=change: change, _WAIT)
+            amend(path, lambda _, change=change: change)
             name = fresh
         carried.add(name)
     return carried

@@ -46,6 +46,7 @@ def write_folder(
     path: str | Path,
     fill: Callable[[Path], Manifest],
     carry: Callable[[str], bool] = lambda name: False,
+    settle: Callable[[], None] = lambda: None,
 ) -> Manifest:
     """Write a bundle folder so that whoever opens `path` sees the former one or the new one, whole.
 
@@ -59,6 +60,8 @@ def write_folder(
         fill: writes the files, none of them under `learned`.
         carry: which of the files under `learned` that the former bundle has in its last moment go
             over into the new one; the others are gone with it.
+        settle: called when all is written and nobody else changes the former bundle any more; it
+            may amend that. Then `carry` is asked.
 
     Raises:
         BundleError: `path` holds something that is not just a bundle, another process is writing
@@ -74,6 +77,7 @@ def write_folder(
             if path.exists():
                 locks.enter_context(locked(path, _SWAP))
             refuse_foreign(path)
+            settle()
             manifest = _carried(path, folder, manifest, carry)
             put_manifest(folder, manifest)
             _put(folder, path, locks)
