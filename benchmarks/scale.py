@@ -173,7 +173,12 @@ def show(rows: list[dict]) -> None:
         )
     alone = [row for row in rows if row["workers"] == 1] or rows
     least, *_, largest = sorted([*alone, alone[-1]], key=lambda row: row["tokens"])
-    reading = largest["phases"]["reading traces"]["seconds"] / largest["file_megabytes"]
+    # a process alone lets its tokenizer use all processors, several do not
+    reading = max(
+        row["phases"]["reading traces"]["seconds"] * row["workers"] / row["file_megabytes"]
+        for row in rows
+        if row["tokens"] == largest["tokens"] and row["workers"] != "ray"
+    )
 
     def rest_of(row: dict) -> float:
         return row["seconds"] - row["phases"]["reading traces"]["seconds"]
