@@ -19,7 +19,7 @@ class LearnConfig:
 
     Attributes:
         tokens: of all answers that are kept.
-        days: how old an answer may be; None for any age.
+        days: how old an answer may be, by an hour at most; None for any age.
         half_life: in days.
         flush: seconds that an answer may wait until it is written to the disk; also how often is
             looked at what other processes have written there.
