@@ -161,30 +161,21 @@ def build(model: str, traces: str, out: str, workers: str) -> None:
 
 def show(rows: list[dict]) -> None:
     """The tables of docs/scale.md: what was measured, and what that makes for a terabyte."""
-    phases = list(dict.fromkeys(name for row in rows for name in row["phases"]))
-    print("| million tokens | workers | traces | seconds | " + " | ".join(phases) + " |")
-    print("|" + "---:|" * (4 + len(phases)))
-    for row in rows:
-        found = [row["phases"].get(name) for name in phases]
+    phases = list(dict.fromkeys(name for row in rows[::-1] for name in row["phases"]))
+    heads = [f"{row['tokens'] / 1e6:,.1f} M tokens, {row['workers']} workers" for row in rows]
+    print(f"| | {' | '.join(heads)} |\n|---|{'---:|' * len(rows)}")
+    print(f"| traces | {' | '.join(format(row['traces'], ',') for row in rows)} |")
+    for name in phases:
+        found = [row["phases"].get(name) for row in rows]
         cells = [f"{p['seconds']:,.0f} s, {p['gigabytes']:.1f} GB" if p else "" for p in found]
-        print(
-            f"| {row['tokens'] / 1e6:,.1f} | {row['workers']} | {row['traces']:,} | "
-            f"{row['seconds']:,.0f} | " + " | ".join(cells) + " |"
-        )
-    alone = [row for row in rows if row["workers"] == 1] or rows
-    least, *_, largest = sorted([*alone, alone[-1]], key=lambda row: row["tokens"])
+        print(f"| {name} | {' | '.join(cells)} |")
+    totals = [f"{row['seconds']:,.0f} s" for row in rows]
+    print(f"| **all** | {' | '.join(totals)} |")
     # a process alone lets its tokenizer use all processors, several do not
-    reading = max(
-        row["phases"]["reading traces"]["seconds"] * row["workers"] / row["file_megabytes"]
-        for row in rows
-        if row["tokens"] == largest["tokens"] and row["workers"] != "ray"
-    )
-
-    def rest_of(row: dict) -> float:
-        return row["seconds"] - row["phases"]["reading traces"]["seconds"]
-
-    more = (rest_of(largest) - rest_of(least)) / max(1, largest["tokens"] - least["tokens"])
-    rest = rest_of(largest) + more * (64e6 - largest["tokens"])
+    largest = max(rows, key=lambda row: (row["tokens"], row["workers"]))
+    seconds = largest["phases"]["reading traces"]["seconds"]
+    reading = seconds * largest["workers"] / largest["file_megabytes"]
+    rest = (largest["seconds"] - seconds) * 64e6 / largest["tokens"]
     print(f"\nreading: {reading:.2f} s a megabyte and core")
     print(f"the rest, of 64 million tokens: {rest:,.0f} s")
     print("\n| cores | 1 TB: reading, hours | all, hours |\n|---:|---:|---:|")
