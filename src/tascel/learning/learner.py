@@ -25,7 +25,8 @@ from tascel.types import Request
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
-#: Seconds between two looks at what others wrote, at least; and between two tries to write.
+#: Seconds between two looks at what others wrote, at least; also between two writes while all is
+#: indexed; and seconds to wait for answers to write.
 _LOOK, _SOON = 1.0, 0.05
 
 
@@ -110,13 +111,13 @@ class Learner:
                 self._counts.well()
             self._counts.seconds += time.thread_time() - began
 
-    def _flush(self) -> None:
-        """Write down what has waited for long enough."""
+    def _flush(self, after: float = 0.0) -> None:
+        """Write down what has waited for long enough, so many seconds `after` the last time."""
         now, waits, errors = self._clock(), self.journal.waits, self._counts.errors
         old = waits is not None and not 0 <= now - waits < self._config.flush
-        if old and self._is_time(self._next_flush, now):
-            self._next_flush = now  # soon again, but for a disk that takes nothing
+        if old and self._is_time(self._next_flush + after, now):
             self.guarded(self.journal.flush)
+            self._next_flush = self._clock()  # soon again, but for a disk that takes nothing
             if self._counts.errors > errors:
                 self._next_flush += self._pause
 
@@ -126,7 +127,7 @@ class Learner:
         sleep(0)
         if self._stop.is_set() and current_thread() is self._thread:
             raise _Ended
-        self._flush()
+        self._flush(after=_LOOK)
 
     def _is_time(self, due: float, now: float) -> bool:
         """Whether something is due; a clock that was set back makes it so."""
