@@ -136,7 +136,7 @@ class Lessons:
             for task in range(len(found.tallies))
         ]
         enough = [at for at in own if len(at) >= TRUSTED]
-        if self._others is not None:
+        if self._others is not None and enough:
             learned = iter(self._others([self._records.some(at) for at in enough]))
         else:
             learned = (self._trust(at, "trusting tasks") for at in enough)

@@ -228,6 +228,17 @@ def test_nothing_to_learn_is_said_as_ever(toy_folder, tmp_path):
         build(file, toy_folder, tmp_path / "b")
 
 
+def test_a_short_write_of_numpy_is_a_full_disk(toy_folder, traces, tmp_path, monkeypatch):
+    def short(job, out, tick):
+        raise OSError("1000 requested and 10 written")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(looking, "look_at", short)
+        with pytest.raises(BundleError, match="the disk is full"):
+            build(traces, toy_folder, tmp_path / "b", now=NOW)
+    assert (tmp_path / ".b.building").exists()  # to go on once there is room
+
+
 def test_two_builds_of_one_bundle_do_not_meet(toy_folder, traces, tmp_path):
     def again(stage, done, total):
         if stage == "indexing":

@@ -15,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from tascel.codec import Codec
 from tascel.errors import BundleError, TraceError
-from tascel.store.file import FULL
+from tascel.store.file import is_full
 from tascel.traces.shards import Shard
 
 _LOCK, _TOKENIZER = ".lock", "tokenizer"
@@ -85,7 +85,7 @@ def workspace(out: Path, facts: object, codec: Codec) -> Generator[Workspace]:
         yield Workspace(folder, tokenizer)
     except OSError as reason:
         keep = facts is not None
-        if reason.errno not in FULL:
+        if not is_full(reason):
             raise
         raise BundleError(
             f"{out}: the disk is full, nothing was changed", "Free some space and try again"

@@ -13,8 +13,10 @@ from typing import TextIO
 
 from tascel.errors import TascelError
 
-#: Errors that say there is no room.
-FULL = (errno.ENOSPC, errno.EDQUOT)
+
+def is_full(reason: OSError) -> bool:
+    """Whether there is no room. numpy reports a short write without an errno."""
+    return reason.errno in (errno.ENOSPC, errno.EDQUOT) or "requested and" in str(reason)
 
 
 @contextmanager
@@ -35,7 +37,7 @@ def whole_file(path: Path) -> Generator[TextIO]:
     except BrokenPipeError:
         raise  # who reads has had enough
     except OSError as reason:
-        if reason.errno in FULL:
+        if is_full(reason):
             raise TascelError(
                 f"{path}: the disk is full", "Free some space, or write to another place"
             ) from reason

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.errors import BundleError
-from tascel.store.file import FULL
+from tascel.store.file import is_full
 from tascel.store.lock import locked
 from tascel.store.manifest import (
     LEARNED,
@@ -103,8 +103,7 @@ def writing(path: Path, ours: bool) -> Generator[None]:
     try:
         yield
     except OSError as reason:
-        # numpy reports a short write without an errno.
-        if reason.errno in FULL or "requested and" in str(reason):
+        if is_full(reason):
             raise BundleError(
                 f"{path}: the disk is full, nothing was changed", "Free some space and try again"
             ) from reason
