@@ -30,8 +30,9 @@ from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
 from tascel.engines.profile import machine
-from tascel.store.folder import map_array, write_folder
+from tascel.store.folder import map_array
 from tascel.store.manifest import Manifest
+from tascel.store.replace import write_folder
 from tascel.traces.folds import folds, groups
 from tascel.traces.read import read_traces
 from tascel.types import Ids, Trace

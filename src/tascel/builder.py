@@ -19,7 +19,7 @@ from tascel.codec import Codec
 from tascel.engines.hf.load import tokenizer_of
 from tascel.errors import TascelError
 from tascel.lessons import READ_AT_ONCE
-from tascel.store.folder import refuse_foreign, write_folder
+from tascel.store.replace import refuse_foreign, write_folder
 from tascel.traces.shards import cut
 from tascel.types import Trace
 from tascel.workers import Crew, checked

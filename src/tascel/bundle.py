@@ -26,8 +26,10 @@ from tascel.route.draft import Lane, RoutedDraft
 from tascel.route.extend import ExtendedDraft, Stemmed
 from tascel.route.policy import Policy, Tally
 from tascel.selection import FACTS, IDS, Selection, read_selection, write_selection
-from tascel.store.folder import check_folder, link_or_copy, read_folder, write_folder
+from tascel.store.disk import link_or_copy
+from tascel.store.folder import check_folder, read_folder
 from tascel.store.manifest import Manifest
+from tascel.store.replace import write_folder
 
 TOKENIZER = "tokenizer"
 ALL = "all"

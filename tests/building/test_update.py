@@ -21,7 +21,7 @@ from tascel.bundle import Bundle, put_selection
 from tascel.errors import BundleError, TraceError
 from tascel.records import Records
 from tascel.selection import FACTS, Selection
-from tascel.store import folder as folders
+from tascel.store import replace as folders
 from tascel.store.amend import Change, amend, new_name
 from tascel.store.folder import check_folder
 

@@ -17,8 +17,9 @@ import pytest
 
 from tascel.builder import build
 from tascel.records import Records
-from tascel.store.folder import check_folder, read_folder, write_folder
+from tascel.store.folder import check_folder, read_folder
 from tascel.store.manifest import Manifest
+from tascel.store.replace import write_folder
 from tascel.types import Trace
 
 VOCAB = 1 << 20

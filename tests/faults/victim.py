@@ -32,8 +32,9 @@ from tascel.learning.config import LearnConfig
 from tascel.learning.learner import Learner
 from tascel.records import Records
 from tascel.store.amend import Change, amend, new_name
-from tascel.store.folder import link_or_copy, write_folder
+from tascel.store.disk import link_or_copy
 from tascel.store.manifest import Manifest
+from tascel.store.replace import write_folder
 from tascel.types import Request
 
 VOCAB = 1 << 20

@@ -11,9 +11,11 @@ import pytest
 from tascel.errors import BundleError
 from tascel.store import amend as amending
 from tascel.store import folder as store
+from tascel.store import replace as replacing
 from tascel.store.amend import Change, amend, new_name, sweep
-from tascel.store.folder import check_folder, open_folder, read_folder, write_folder
+from tascel.store.folder import check_folder, open_folder, read_folder
 from tascel.store.manifest import Manifest, is_leftover
+from tascel.store.replace import write_folder
 
 ABOUT = Manifest("org/model", None, "f00d", 9, (8,), {"traces": 3}, ("tascel", "build"), ("0-a",))
 
@@ -124,7 +126,7 @@ def test_a_replacement_carries_over_what_it_is_told(path):
 
 
 def test_nobody_adds_to_a_bundle_that_is_just_replaced(path, monkeypatch):
-    refusals, real = [], store._put
+    refusals, real = [], replacing._put
 
     def put(*args):
         thread = threading.Thread(target=add_late)
@@ -138,7 +140,7 @@ def test_nobody_adds_to_a_bundle_that_is_just_replaced(path, monkeypatch):
         except BundleError as reason:
             refusals.append(reason.what)
 
-    monkeypatch.setattr(store, "_put", put)
+    monkeypatch.setattr(replacing, "_put", put)
     write_folder(path, filler("another"), carry=lambda name: True)
     assert "another process is writing" in refusals[0]
     assert learned(path) == {}

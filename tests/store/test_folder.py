@@ -19,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tascel.errors import BundleError
-from tascel.store import folder as store
-from tascel.store.folder import check_folder, map_array, open_folder, write_folder
+from tascel.store import replace as store
+from tascel.store.folder import check_folder, map_array, open_folder
 from tascel.store.manifest import VERSION, Manifest, public_command
+from tascel.store.replace import write_folder
 
 ABOUT = Manifest(
     model="org/model",

@@ -17,7 +17,7 @@ from tascel.bundle import Bundle, Progress, silent
 from tascel.codec import Codec
 from tascel.errors import BundleError, RequestError
 from tascel.records import Records
-from tascel.store.folder import clear_beside
+from tascel.store.replace import clear_beside
 
 _TOLD = 1000  # exchanges between two words on how far the search is
 

@@ -12,8 +12,8 @@ from tascel.building.teach import in_time, teach
 from tascel.building.thin import Thinned, thinned_by
 from tascel.bundle import Bundle, Progress, silent
 from tascel.errors import BundleError, RequestError
-from tascel.store.folder import refuse_foreign, write_folder
 from tascel.store.manifest import Manifest, Settings
+from tascel.store.replace import refuse_foreign, write_folder
 
 
 def merge(

@@ -18,8 +18,10 @@ from tascel.neural import read_neural
 from tascel.records import Records
 from tascel.selection import FACTS, IDS
 from tascel.store.amend import Change, amend, new_name
-from tascel.store.folder import current_manifest, entry_of, link_or_copy, write_folder
+from tascel.store.disk import entry_of, link_or_copy
+from tascel.store.folder import current_manifest
 from tascel.store.manifest import Manifest
+from tascel.store.replace import write_folder
 
 
 def like(

@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tascel.errors import BundleError
-from tascel.store.folder import current_manifest, entry_of, flush, put_manifest, writing
+from tascel.store.disk import entry_of, flush, put_manifest, writing
+from tascel.store.folder import current_manifest
 from tascel.store.lock import locked
 from tascel.store.manifest import LEARNED, PARTIAL, FileEntry, Manifest, is_leftover
 

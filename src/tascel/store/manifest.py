@@ -110,7 +110,7 @@ class Manifest:
         """
         path = folder / NAME
         if not folder.exists():
-            former = folder.with_name(f".{folder.name}.former")  # see folder.py, `_put`
+            former = folder.with_name(f".{folder.name}.former")  # see replace.py, `_put`
             remedy = f"Rename {former} to it" if former.exists() else "Make one with `tascel build`"
             raise BundleError(f"{folder}: no such bundle", remedy)
         if not path.is_file():
