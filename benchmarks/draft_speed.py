@@ -23,13 +23,15 @@ import numpy as np
 from draft_steps import DEPTHS, Task, batches, speeds
 from index_cost import DRAFT, OPEN, alone, fresh, index, insert, warmed
 
-from tascel.bundle import SEGMENT, Bundle, fill
+from tascel.bundle import ALL, Bundle, fill
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
 from tascel.engines.profile import machine
+from tascel.learned import Learned
+from tascel.records import Records
 from tascel.store.folder import map_array
 from tascel.store.manifest import Manifest
 from tascel.store.replace import write_folder
@@ -90,7 +92,9 @@ def saved(path: Path, task: Task) -> Bundle:
     known = learned(task)
 
     def written(folder: Path) -> Manifest:
-        fill(folder, task.codec, known, task.trust, "")
+        prompts, outputs = zip(*task.answers, strict=True)
+        records = Records.of(prompts, outputs, 0.0)
+        fill(folder, task.codec, Learned(known, task.trust), "", records)
         codec = task.codec
         return Manifest(
             model="",
@@ -100,7 +104,7 @@ def saved(path: Path, task: Task) -> Bundle:
             eos_ids=tuple(sorted(codec.eos_ids)),
             counts={},
             command=(),
-            segments=(SEGMENT,),
+            segments=(ALL,),
         )
 
     write_folder(path, written)
@@ -111,7 +115,7 @@ def measure(args: argparse.Namespace, scratch: Path) -> dict[str, Any]:
     """All figures."""
     task = read(args.traces, args.model, args.tokens, args.held)
     bundle = saved(scratch / "bundle", task)
-    small, large = bundle.path / SEGMENT, scratch / "large"
+    small, large = bundle.path / ALL, scratch / "large"
     large.mkdir()
     np.save(large / "text.npy", tiled(bundle.corpus.text, 10))
     outputs = [output for _, output in task.answers]
