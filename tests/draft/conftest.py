@@ -7,6 +7,7 @@ import pytest
 
 from tascel.draft.features import Features
 from tascel.draft.kernels.copying import TRAITS, Words
+from tascel.draft.reader import Glance
 from tascel.types import Ids
 
 
@@ -37,6 +38,9 @@ class ToyReader:
 
     def about(self, prompt: Ids) -> Features:
         return np.unique(prompt).astype(np.uint32)
+
+    def glance(self, prompt: Ids) -> Glance:
+        return Glance(self.words, self.about, prompt)
 
 
 @pytest.fixture(scope="session")
