@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import warnings
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from tascel.engines.hf.matrices import untie, widen
+from tascel.engines.weights import sampled
 from tascel.errors import ModelError
 from tascel.pretrained import NEW_TOKENS
 from tascel.types import Ids
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 #: What a bridged folder holds beside an ordinary model: its facts and its projector's weights.
 BRIDGE = ("bridge.json", "bridge.weights")
-_BLOCK, _BLOCKS = 4096, 64
 _ADAPTER_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 _MODEL_FILES = ("model*.safetensors", "*.safetensors", "pytorch_model*.bin")
 
@@ -190,20 +189,12 @@ def fingerprint(model: str | Path, adapter: str | Path | None = None, bridge: bo
     Raises:
         ModelError: there are no weight files on this machine.
     """
-    digest = hashlib.sha256()
     files = _weight_files(named(model), _MODEL_FILES)
     if adapter is not None:
         files += _weight_files(named(adapter), _ADAPTER_FILES)
     if bridge:
         files += [file for name in BRIDGE if (file := Path(named(model)) / name).is_file()]
-    for file in files:
-        size = file.stat().st_size
-        digest.update(f"{file.name} {size}\n".encode())
-        with file.open("rb") as content:
-            for block in range(_BLOCKS):
-                content.seek(max(0, size - _BLOCK) * block // (_BLOCKS - 1))
-                digest.update(content.read(_BLOCK))
-    return digest.hexdigest()
+    return sampled(files)
 
 
 def tokenizer_of(model: str | Path, adapter: str | Path | None) -> str | Path:
