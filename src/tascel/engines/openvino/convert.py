@@ -1,0 +1,231 @@
+"""From a transformers model to a folder that OpenVINO runs, checked against the model itself."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tascel.codec import Codec
+from tascel.engines.openvino.folder import FACTS, FORMS, GRAPH, WEIGHTS, Facts, write_facts
+from tascel.errors import ModelError
+from tascel.store.disk import flush
+from tascel.store.file import is_full
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+#: float32 throughout, so that differences are the graph's own.
+EXACT = {
+    "INFERENCE_PRECISION_HINT": "f32",
+    "KV_CACHE_PRECISION": "f32",
+    "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
+}
+#: Of the logits' own spread: rounding is far below, one token seen too many far above.
+_TOLERANCE = 1e-3
+_INSTEAD = "Run it with --engine hf"
+
+Logits = NDArray[np.float32]
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What was written.
+
+    Attributes:
+        size: of the weights, in bytes.
+        graph: how far logits are from the model's own before the weights are shortened.
+        rounded: how far they are then; both the largest difference of a short text in float32.
+        spread: standard deviation of the model's own logits, to judge these by.
+    """
+
+    size: int
+    graph: float
+    rounded: float
+    spread: float
+
+
+def refuse(folder: Path, form: str) -> None:
+    """Refuse early what `convert` would refuse late.
+
+    Raises:
+        ModelError: `folder` holds something, there is no such form, or an extra is missing.
+    """
+    if form not in FORMS:
+        raise ModelError(f"unknown weights {form}", f"Choose one of {', '.join(FORMS)}")
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ModelError(
+            f"{folder} is not an empty folder", "Choose another, or remove it yourself"
+        )
+    for needed in ("torch", "openvino", *(["nncf"] if form == "int8" else [])):
+        if find_spec(needed) is None:
+            raise ModelError(
+                f"converting a model needs {needed}", "pip install 'tascel[openvino-export]'"
+            )
+
+
+def convert(
+    model: PreTrainedModel,
+    codec: Codec,
+    folder: Path,
+    *,
+    form: str,
+    weights: str,
+    progress: Progress = lambda stage, done, total: None,
+) -> Converted:
+    """Write `model`, turned into float32, to the new folder `folder`: whole or not at all.
+
+    Args:
+        model: the model on the CPU, adapters merged.
+        codec: its tokenizer.
+        folder: where to; it may be there if it is empty.
+        form: one of `FORMS`: int8 has a scale and a zero for each row of a matrix.
+        weights: the model's fingerprint.
+        progress: hears of each stage.
+
+    Raises:
+        ModelError: as `refuse`; OpenVINO cannot follow the model's code, or would answer otherwise;
+            the disk is full.
+    """
+    refuse(folder, form)
+    from tascel.engines.hf.load import quietly, short
+    from tascel.engines.hf.traits import read_traits
+
+    traits = read_traits(model)
+    if traits.obstacle:
+        raise ModelError(f"{traits.name} cannot check drafts: {traits.obstacle}", _INSTEAD)
+    model = cast(Any, model).float().eval()
+    truth = _own_logits(model)
+    with quietly():
+        try:
+            from tascel.engines.openvino.traced import traced
+
+            progress("tracing the model", 0, 1)
+            graph = traced(model)
+            progress("tracing the model", 1, 1)
+            found = _logits(graph, traits.vocab_size)
+        except ModelError:
+            raise
+        except Exception as error:  # of torch's tracer, OpenVINO's converter and its compiler
+            raise ModelError(
+                f"OpenVINO cannot run {traits.name} ({short(error)})", _INSTEAD
+            ) from error
+    apart, spread = _apart(found, truth), float(truth.std())
+    if not apart <= _TOLERANCE * spread:
+        raise ModelError(
+            f"{traits.name} would answer otherwise under OpenVINO: logits differ by {apart:.2g}, "
+            f"and their own spread is {spread:.2g}",
+            _INSTEAD,
+        )
+    # Beyond the switch a rope would turn otherwise than it was traced.
+    limit = min(traits.context_limit, traits.rope_switch)
+    eos_ids = tuple(sorted(traits.eos_ids))
+    facts = Facts(weights, form, limit, limit, traits.vocab_size, eos_ids)
+
+    def fill(fresh: Path) -> float:
+        progress("writing it", 0, 1)
+        _save(graph, fresh / GRAPH, form)
+        _configure(model, codec, fresh)
+        write_facts(fresh, facts)
+        progress("writing it", 1, 1)
+        return _apart(_logits(fresh / GRAPH, traits.vocab_size), truth)
+
+    rounded = _put(folder, fill)
+    return Converted((folder / WEIGHTS).stat().st_size, apart, rounded, spread)
+
+
+def _save(graph: Any, file: Path, form: str) -> None:
+    import openvino
+
+    if form == "int8":
+        nncf: Any = importlib.import_module("nncf")  # it has no types
+        nncf.set_log_level(logging.ERROR)
+        with contextlib.redirect_stdout(io.StringIO()):  # where its bar goes
+            graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    openvino.save_model(graph, file, compress_to_fp16=True)
+
+
+def _configure(model: Any, codec: Codec, folder: Path) -> None:
+    """The files that say what the model and its tokenizer are, without a local path."""
+    model.config._name_or_path = ""
+    model.config.to_json_file(folder / "config.json")
+    if model.generation_config is not None:
+        model.generation_config.to_json_file(folder / "generation_config.json")
+    codec.save(folder)
+
+
+def _put(folder: Path, fill: Callable[[Path], float]) -> float:
+    """Fill a folder beside `folder`, and move it there."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=folder.parent, prefix=".tascel-") as work:
+            fresh = Path(work) / "model"
+            fresh.mkdir()
+            result = fill(fresh)
+            for file in fresh.iterdir():  # some writers leave theirs to the owner alone
+                shutil.copymode(fresh / FACTS, file)
+                flush(file)
+            fresh.rename(folder)
+            flush(folder.parent)
+    except (OSError, RuntimeError) as error:  # OpenVINO's writer raises the second
+        full = isinstance(error, OSError) and is_full(error)
+        room = shutil.disk_usage(folder.parent).free if folder.parent.exists() else 0
+        raise ModelError(
+            f"{folder}: "
+            + ("the disk is full" if full else f"the model cannot be written ({error})"),
+            f"Free some space, {room / 1e6:,.0f} MB are left, or choose a folder you may write to",
+        ) from error
+    return result
+
+
+def _text(vocab_size: int) -> NDArray[np.int64]:
+    return np.linspace(vocab_size - 1, 3, 20).astype(np.int64)
+
+
+def _own_logits(model: Any) -> Logits:
+    """The model's own logits of a short text, in one pass without a cache: f32[n, V]."""
+    import torch
+
+    ids = torch.tensor(_text(model.get_input_embeddings().weight.shape[0]))[None]
+    with torch.no_grad():
+        return model(input_ids=ids, use_cache=False).logits[0].numpy()
+
+
+def _logits(graph: Any, vocab_size: int) -> Logits:
+    """Logits of the same text, read piece by piece; some tokens between are wrong ones, and masked
+    afterwards."""
+    import openvino
+
+    request = openvino.Core().compile_model(graph, "CPU", EXACT).create_infer_request()
+    ids = _text(vocab_size)
+    seen: list[int] = []
+    found: list[Logits] = []
+    for start, end in ((0, 11), (11, 13), (13, 14), (14, len(ids))):
+        wrong = ids[:2] if end == 13 else ids[:0]
+        piece = np.concatenate([ids[start:end], wrong])
+        given = {
+            "input_ids": piece[None],
+            "attention_mask": np.array([[*seen, *(1 for _ in piece)]]),
+            "position_ids": np.arange(start, start + len(piece))[None],
+            "beam_idx": np.zeros(1, np.int32),
+        }
+        request.infer(given)
+        found.append(request.get_tensor("logits").data[0, : end - start].copy())
+        seen += [1] * (end - start) + [0] * len(wrong)
+    return np.concatenate(found)
+
+
+def _apart(one: Logits, other: Logits) -> float:
+    return float(np.abs(one - other).max())
