@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tascel.bench.bridge import Model, _held_out, report
+from tascel.bench.bridge import Model, report
+from tascel.bench.held_out import held_out
 from tascel.errors import TraceError
 
 LARGE = Model(prompt=100, tokens=50, prefill=80, step=40, drafted=1000, per_pass=2.0)
@@ -51,13 +52,13 @@ def test_an_encoder_has_no_answers_to_compare_with():
 
 
 def test_what_is_replayed_was_not_learned(lamps):
-    learned, held = _held_out(lamps, 2)
+    learned, held = held_out(lamps, 2)
     assert len(held) == 2
     assert not {t.prompt_text for t in held} & {t.prompt_text for t in learned}
     names = {0: "test", 1: "valid", 2: "valid"}
     split = [replace(t, split=names.get(i, "train")) for i, t in enumerate(lamps)]
-    learned, held = _held_out(split, 24)
+    learned, held = held_out(split, 24)
     assert {t.prompt_text for t in held} == {t.prompt_text for t in split[1:3]}
     assert len(learned) == 27
     with pytest.raises(TraceError, match="too few traces"):
-        _held_out(split[:3], 24)
+        held_out(split[:3], 24)

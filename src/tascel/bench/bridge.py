@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from random import Random
 from statistics import mean, median
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -20,6 +19,7 @@ from tascel.adapt.train.config import Progress
 from tascel.adapt.train.saving import public_name
 from tascel.bench.examples import examples
 from tascel.bench.forced import Rules
+from tascel.bench.held_out import held_out
 from tascel.bench.replay import compare
 from tascel.builder import build
 from tascel.bundle import Bundle
@@ -28,18 +28,12 @@ from tascel.draft.base import Proposal
 from tascel.draft.price import Price
 from tascel.engines.hf.load import tokenizer_of
 from tascel.engines.profile import ROUNDS, measure
-from tascel.errors import TraceError
 from tascel.loading import load
 from tascel.runner import Runner
-from tascel.traces.folds import folds, groups
 from tascel.types import Ids, Trace
 
 #: Each pass is measured so often; the least counts, since what else runs only ever adds.
 _TIMES = 5
-#: Traces that drafts learn from: for an estimate, in a minute.
-_LEARNED = 8000
-#: One of so many folds is held out, where no split `valid` is.
-_FOLDS = 10
 #: Less than this is no gain worth a training.
 _WORTH = 1.1
 
@@ -101,7 +95,7 @@ def plan(
         ModelError: a model cannot be loaded.
         TraceError: there is nothing to replay.
     """
-    learned, held = _held_out(traces, limit)
+    learned, held = held_out(traces, limit)
     writer = Codec.from_pretrained(small)
     prompt = _typical([writer.prompt(t.messages, t.tools) for t in held])
     progress("measuring the reading", 0, None)
@@ -257,25 +251,6 @@ def _measured(
         drafted=mean(cost.ms for cost in costs),
         per_pass=sum(cost.tokens for cost in costs) / max(1, sum(cost.steps for cost in costs)),
     )
-
-
-def _held_out(traces: Iterable[Trace], limit: int) -> tuple[list[Trace], list[Trace]]:
-    """What drafts learn from, and at most `limit` answers to replay."""
-    every = [trace for trace in traces if trace.answer is not None]
-    learned = [trace for trace in every if trace.split in (None, "train")]
-    held = [trace for trace in every if trace.split == "valid"]
-    if not held and learned:
-        fold = folds(groups(learned), _FOLDS)
-        held = [trace for trace, at in zip(learned, fold, strict=True) if at == 0]
-        learned = [trace for trace, at in zip(learned, fold, strict=True) if at]
-    held = Random(0).sample(held, min(limit, len(held)))
-    learned = Random(0).sample(learned, min(_LEARNED, len(learned)))
-    if not learned or not held:
-        raise TraceError(
-            "there are too few traces to learn from some and replay others",
-            "Give more of them with an answer, or name splits `train` and `valid`",
-        )
-    return learned, held
 
 
 def _typical(prompts: Sequence[Ids]) -> Ids:
