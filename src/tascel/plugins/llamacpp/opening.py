@@ -1,0 +1,95 @@
+"""A GGUF opened in llama-cpp-python, with a bundle's draft where that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from tascel.bundle import Bundle
+from tascel.draft.ngram import DraftConfig
+from tascel.errors import ModelError, RequestError
+from tascel.plugins.llamacpp.draft import MOST, LlamaDraft
+from tascel.plugins.llamacpp.llama import llama_class, llama_cpp
+from tascel.plugins.llamacpp.passes import price_of, setting_of
+from tascel.plugins.llamacpp.vocabulary import check
+
+
+def open_llama(
+    gguf: str | Path,
+    bundle: str | Path | Bundle,
+    *,
+    config: DraftConfig | None = None,
+    attach: bool | None = None,
+    profile: Callable[[int, int], None] = lambda done, total: None,
+    **options: Any,
+) -> Any:
+    """A `llama_cpp.Llama` of a GGUF, with the drafts of `bundle`.
+
+    What a pass costs is measured when a file is opened for the first time with these options
+    (seconds), and kept. Answers are those of `Llama` without a draft as far as llama.cpp computes a
+    token alike in passes of any width; see docs/llamacpp.md.
+
+    Args:
+        gguf: the file.
+        bundle: a bundle or its folder, built for this model's tokenizer.
+        config: how to draft; never trees.
+        attach: whether to draft. None: if it pays by what the bundle's own answers show.
+        profile: hears how far measuring is.
+        options: of `llama_cpp.Llama`.
+
+    Raises:
+        BundleError: the bundle is damaged or belongs to another vocabulary.
+        ModelError: llama-cpp-python is not there or the file cannot be opened; `attach`, and the
+            model cannot take drafts back.
+        RequestError: `options` name a draft of their own.
+    """
+    if options.get("draft_model") is not None:
+        raise RequestError("draft_model is what tascel sets", "Leave it out")
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    check(opened, gguf)
+    llama = open_plain(gguf, **options)
+    if refused := cannot_draft(llama):
+        if attach:
+            raise ModelError(f"{gguf}: {refused}", "Leave `attach` out")
+        return llama
+    price = price_of(llama, setting_of(gguf, llama, options), progress=profile)
+    if attach is None:
+        attach = True
+    if attach:
+        llama.draft_model = draft_for(llama, opened, price, config)
+    return llama
+
+
+def open_plain(gguf: str | Path, **options: Any) -> Any:
+    """A `Llama` of our kind without drafts, quiet unless `verbose` is given.
+
+    Raises:
+        ModelError: as `open_llama`.
+    """
+    make = llama_class()
+    try:
+        return make(str(Path(gguf).expanduser()), **{"verbose": False} | options)
+    except (ValueError, RuntimeError) as error:
+        raise ModelError(f"{gguf}: llama.cpp cannot open it ({error})", "Check the file") from None
+
+
+def draft_for(llama: Any, bundle: Bundle, price: Any, config: DraftConfig | None) -> LlamaDraft:
+    """The bundle's draft, cut to what `llama` can check."""
+    most = min((config or DraftConfig()).most, MOST, llama.n_batch - 1)
+    how = replace(config or DraftConfig(), trees=False, most=most)
+    return LlamaDraft(bundle.draft(how), price, llama.n_vocab(), llama.n_ctx(), most)
+
+
+def cannot_draft(llama: Any) -> str | None:
+    """Why nothing can be drafted for this model, None if it can: refused tokens must leave no
+    trace."""
+    native = llama_cpp().llama_cpp
+    if native.llama_model_is_recurrent(llama.model) or native.llama_model_is_hybrid(llama.model):
+        return "a recurrent model cannot take drafts back"
+    if native.llama_model_has_encoder(llama.model):
+        return "a model with an encoder writes no drafts"
+    if native.llama_model_n_swa(llama.model) and not llama.context_params.swa_full:
+        return "a sliding window that forgets cannot take drafts back: open it with swa_full=True"
+    return None
