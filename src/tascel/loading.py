@@ -12,28 +12,26 @@ import numpy as np
 
 from tascel.bundle import Bundle
 from tascel.codec import Codec
-from tascel.decode.engine import Engine
 from tascel.decode.loop import complete
 from tascel.draft.base import Draft, Lasting
 from tascel.draft.breaker import Breaker
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
-from tascel.engines.profile import Setting, machine, price_of
-from tascel.errors import RequestError
+from tascel.engines.opened import Opened
+from tascel.engines.openvino.folder import is_export
+from tascel.engines.profile import price_of
+from tascel.errors import ModelError, RequestError
 from tascel.learning import LearnConfig, Learner, LearningDraft
 from tascel.route.tenants import TenantDraft
 from tascel.runner import Runner
-from tascel.store.manifest import public_command
 from tascel.types import Request
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from tascel.engines.hf.condition import Conditioner
     from tascel.engines.hf.shelf import ShelvedDraft
-    from tascel.engines.hf.vocabulary import Vocabulary
     from tascel.selection import Selection
 
+#: What can run a model in this process.
+ENGINES = ("hf", "openvino")
 #: How the vocabulary's matrices may be used.
 HEADS = ("auto", "full", "lossless", "fast")
 
@@ -42,6 +40,7 @@ def load(
     bundle: str | Path | None,
     *,
     model: str | Path,
+    engine: str = "hf",
     tenants: Mapping[str, str | Path] | None = None,
     adapter: str | Path | None = None,
     dtype: str = "auto",
@@ -58,11 +57,12 @@ def load(
 
     Args:
         bundle: the bundle's folder; None decodes plainly.
-        model: Hugging Face id or folder.
+        model: Hugging Face id or folder; for OpenVINO the folder that `tascel export` wrote.
+        engine: "hf" for transformers, or "openvino", which needs no torch.
         tenants: a bundle's folder for each of several that share the model, by name, instead of
             `bundle`. A request names its tenant, and nothing of another's is drafted for it.
         adapter: a PEFT folder on top of it.
-        dtype: "auto", "float32", "bfloat16" or "float16".
+        dtype: "auto", "float32", "bfloat16" or "float16". With OpenVINO "float32" is the exact one.
         device: as torch names it; default: a GPU if there is one.
         config: how to draft.
         drafts: False runs without drafts, and so runs models that cannot take drafts back.
@@ -77,46 +77,79 @@ def load(
         profile: hears how far measuring the verify cost is, if that has to be done now.
 
     Raises:
-        ModelError: the model or adapter cannot be loaded, or cannot check drafts; its vocabulary
-            cannot be tailored; the large model that it is bridged to is missing, or one of the
-            two has changed.
+        ModelError: the model or adapter cannot be loaded, or cannot check drafts; it is for another
+            engine; its vocabulary cannot be tailored; the large model that it is bridged to is
+            missing, or one of the two has changed.
         BundleError: the bundle is damaged or belongs to another tokenizer.
         RequestError: there is no such head, or the bundle has no selection for it; two tenants
             have one bundle; nothing is drafted that could learn.
     """
-    from tascel.engines.hf.bridge.folder import open_bridge, read_bridge
-    from tascel.engines.hf.load import fingerprint, load_model, load_tailored, tokenizer_of
-
-    codec = Codec.from_pretrained(tokenizer_of(model, adapter))
+    _check(engine, model, adapter, device, head, large)
+    codec = Codec.from_pretrained(_tokenizer(engine, model, adapter))
     opened = Bundle.open(bundle, codec) if bundle is not None else None
     theirs = _bundles(tenants, codec, bundle, head) if tenants else {}
-    head, selection = _head(head, opened)
-    vocabulary = None
-    facts = read_bridge(model)
-    if facts is None and large is not None:
-        raise RequestError(f"{model} is bridged to no large model", "Leave --large out")
-    if selection is None:
-        lm = load_model(model, adapter, dtype, device, bridged=facts is not None)
+    if engine == "openvino":
+        from tascel.engines.openvino.open import open_export
+
+        runtime = open_export(model, dtype, drafts=drafts, cache_tokens=cache_tokens)
     else:
-        lm, vocabulary = load_tailored(
-            model, selection.ids, head == "lossless", adapter, dtype, device,
-            bridged=facts is not None,
-        )  # fmt: skip
-    bridge = open_bridge(model, facts, lm, codec, large) if facts is not None else None
-    weights = fingerprint(model, adapter)
+        from tascel.engines.hf.open import Place, open_model
+
+        head, selection = _head(head, opened)
+        place = Place(model, adapter, dtype, device, large)
+        runtime = open_model(
+            place, codec, head, selection, drafts=drafts, cache_tokens=cache_tokens
+        )
     for one in [*([opened] if opened else []), *theirs.values()]:
-        if one.manifest.weights not in (None, weights):
+        if one.manifest.weights not in (None, runtime.setting.weights):
             warnings.warn(
                 f"{one.path} was built from other weights than these: answers stay exact, drafts "
                 "may fit less well; build it again if this model answers differently",
                 stacklevel=2,
             )
-    name = " + ".join(public_command([str(part) for part in (model, adapter) if part]))
     return attach(
-        lm, codec, opened, tenants=theirs, name=name, weights=weights, config=config, drafts=drafts,
-        cache_tokens=cache_tokens, profile=profile, vocabulary=vocabulary, head=head,
-        conditioner=bridge, learn=learn,
+        runtime, codec, opened, tenants=theirs, config=config, drafts=drafts, profile=profile,
+        learn=learn,
     )  # fmt: skip
+
+
+def _check(
+    engine: str,
+    model: str | Path,
+    adapter: str | Path | None,
+    device: str | None,
+    head: str,
+    large: str | Path | None,
+) -> None:
+    """See that `model` is what `engine` runs, and that nothing else is asked of it."""
+    if engine not in ENGINES:
+        raise RequestError(f"unknown engine {engine}", f"Choose one of {', '.join(ENGINES)}")
+    if engine == "hf":
+        if is_export(model) and not any(Path(model).expanduser().glob("*.safetensors")):
+            raise ModelError(f"{model} is a model for OpenVINO", "Run it with --engine openvino")
+        return
+    if not is_export(model):
+        raise ModelError(
+            f"{model} is not exported for OpenVINO",
+            f"tascel export BUNDLE --model {model} --to openvino -o FOLDER, and give that folder",
+        )
+    asked = {"an adapter": adapter, "a device": device, "a large model": large}
+    for what, given in asked.items():
+        if given is not None:
+            raise RequestError(
+                f"{what} is not for OpenVINO", "Leave it out; export merges adapters"
+            )
+    if head not in ("auto", "full"):
+        raise RequestError(f"a {head} head is not for OpenVINO", "Leave the head as it is")
+
+
+def _tokenizer(engine: str, model: str | Path, adapter: str | Path | None) -> str | Path:
+    """Where the tokenizer lies."""
+    if engine == "openvino":
+        return Path(model).expanduser()
+    from tascel.engines.hf.load import tokenizer_of
+
+    return tokenizer_of(model, adapter)
 
 
 def _bundles(
@@ -157,54 +190,30 @@ def _head(asked: str, bundle: Bundle | None) -> tuple[str, Selection | None]:
 
 
 def attach(
-    model: PreTrainedModel,
+    runtime: Opened,
     codec: Codec,
     bundle: Bundle | None,
     *,
     tenants: Mapping[str, Bundle] | None = None,
-    name: str,
-    weights: str,
     config: DraftConfig | None = None,
     drafts: bool = True,
-    cache_tokens: int | None = None,
     profile: Callable[[int, int], None] = lambda done, total: None,
-    vocabulary: Vocabulary | None = None,
-    head: str = "full",
-    conditioner: Conditioner | None = None,
     learn: bool | LearnConfig = False,
 ) -> Runner:
-    """A runner of a model and a bundle that are loaded already, warmed up; as `load` else.
-
-    `name` and `weights`, a digest, say what the price of a pass is kept for. `vocabulary` is the
-    model's if `head` is not "full". `conditioner` says what prompts are fed as.
-    """
-    from tascel.engines.hf.engine import HfEngine
-
+    """A runner of a model and a bundle that are loaded already, warmed up; as `load` else."""
     if learn and not (drafts and (bundle or tenants)):
         raise RequestError(
             "nothing is drafted, so there is nothing to learn for",
             "Leave `learn` out, or give a bundle and drafts",
         )
-    engine = HfEngine(
-        model, allow_no_drafts=not drafts, cache_tokens=cache_tokens,
-        vocabulary=vocabulary, lossless=head == "lossless",
-        conditioner=conditioner,
-    )  # fmt: skip
-    how = "packed" if engine.packed else "row by row"
-    if vocabulary is not None:
-        how += f", {head} head of {len(vocabulary.head.static)}"
-    setting = _setting(model, how, name, weights)
-    draft: Draft | None = None
-    price = Price.free()
+    engine, draft, price = runtime.engine, None, Price.free()
     if (bundle or tenants) and drafts:
-        price = price_of(engine, setting, progress=profile)
-        full = model if vocabulary is None else None
-
+        price = price_of(engine, runtime.setting, progress=profile)
         how_to = config or DraftConfig()
         how_to = replace(how_to, trees=how_to.trees and engine.trees)
 
         def plain(bundle: Bundle) -> Draft:
-            return bundle.draft(how_to, _neural(bundle, full, weights, engine, price, how_to))
+            return bundle.draft(how_to, _neural(bundle, runtime, price, how_to))
 
         def made(bundle: Bundle) -> Draft:
             if not learn:
@@ -216,8 +225,10 @@ def attach(
             draft = made(bundle)
         else:
             draft = TenantDraft({name: made(one) for name, one in (tenants or {}).items()})
-    runner = Runner(model, engine, codec, draft, price, setting, Breaker(price), bundle, head,
-                    conditioner=conditioner, tenants=tenants or {})  # fmt: skip
+    runner = Runner(
+        runtime.model, engine, codec, draft, price, runtime.setting, Breaker(price), bundle,
+        runtime.head, conditioner=runtime.conditioner, tenants=tenants or {},
+    )  # fmt: skip
     warm = Request("warm-up", np.array([codec.end_id] * 4, np.int32), max_tokens=2)
     complete(runner.run(warm, draft=draft, plain=draft is None))
     runner.forget()
@@ -227,44 +238,28 @@ def attach(
 
 
 def _neural(
-    bundle: Bundle,
-    model: PreTrainedModel | None,
-    weights: str,
-    engine: Engine,
-    price: Price,
-    config: DraftConfig,
+    bundle: Bundle, runtime: Opened, price: Price, config: DraftConfig
 ) -> Callable[[int], ShelvedDraft] | None:
-    """What makes the bundle's neural drafts; None if it has none, or none for this `model`, which
-    is None where its head is tailored."""
-    neural = bundle.neural
+    """What makes the bundle's neural drafts; None if it has none, or none that can run with this
+    model: they are layers of the very one, in transformers."""
+    neural, model = bundle.neural, runtime.model
     if neural is None or not neural.drafts or not config.neural_bytes:
         return None
-    if neural.target != weights or model is None:
-        whose = "other weights than these" if model is not None else "a head that is not tailored"
+    if model is None or runtime.head != "full" or neural.target != runtime.setting.weights:
+        whose = (
+            "transformers" if model is None
+            else "other weights than these" if runtime.head == "full"
+            else "a head that is not tailored"
+        )  # fmt: skip
         warnings.warn(
             f"{bundle.path} has neural drafts for {whose}: n-grams draft alone", stacklevel=5
         )
         return None
     from tascel.engines.hf.shelf import Shelf
 
+    engine = runtime.engine
     shelf = Shelf(
         model, neural, bundle.path, price, engine.vocab_size, config.neural_bytes,
         engine.cache_tokens,
     )  # fmt: skip
     return shelf.draft
-
-
-def _setting(model: PreTrainedModel, how: str, name: str, weights: str) -> Setting:
-    import torch
-
-    device = model.device
-    gpu = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()
-    return Setting(
-        model=name,
-        weights=weights,
-        device=device.type,
-        dtype=str(model.dtype).removeprefix("torch."),
-        threads=torch.get_num_threads(),
-        runtime=f"torch {torch.__version__}, {how}",
-        machine=gpu,
-    )

@@ -59,6 +59,7 @@ class Runner:
     """Answers prompts, drafting where it pays, one at a time or many.
 
     Attributes:
+        model: the model where transformers runs it, else None.
         draft: None decodes plainly.
         breaker: stops the draft when it has not paid; shared by all requests of the runner.
         setting: what was measured for `price`.
@@ -70,7 +71,7 @@ class Runner:
             tenant has a breaker of its own instead of this one.
     """
 
-    model: PreTrainedModel
+    model: PreTrainedModel | None
     engine: Engine
     codec: Codec
     draft: Draft | None

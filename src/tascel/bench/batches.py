@@ -10,6 +10,7 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from tascel.bench.contenders import in_transformers
 from tascel.errors import RequestError
 from tascel.runner import Runner
 from tascel.types import Request
@@ -119,7 +120,7 @@ def _stock(runner: Runner, requests: Sequence[Request], rows: int) -> Run:
     prompts = [request.prompt for request in requests]
     most = max(request.max_tokens for request in requests)
     got: Iterator[tuple[int, Any]] = answers(
-        runner.model, prompts, runner.engine.eos_ids, runner.codec.end_id, most, rows,
+        in_transformers(runner), prompts, runner.engine.eos_ids, runner.codec.end_id, most, rows,
         runner.conditioner,
     )  # fmt: skip
     tokens = {at: tuple(ids.tolist()) for at, ids in got}

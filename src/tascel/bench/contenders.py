@@ -123,7 +123,7 @@ def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
             "prompt-lookup needs a prompt's ids", "Leave it out: this model is bridged"
         )
 
-    model: Any = runner.model
+    model = in_transformers(runner)
 
     def answer(request: Request) -> Answer:
         if not request.plain_greedy:
@@ -156,6 +156,20 @@ def _stock(runner: Runner, options: dict[str, Any]) -> Contender:
         return Answer(tokens, prefill, seconds - prefill, len(passes), drafted)
 
     return answer
+
+
+def in_transformers(runner: Runner) -> Any:
+    """The runner's model, as transformers' own `generate` runs it.
+
+    Raises:
+        RequestError: another engine runs it.
+    """
+    if runner.model is None:
+        raise RequestError(
+            f"{runner.setting.runtime} runs this model: stock transformers cannot compete",
+            "Leave transformers and prompt-lookup out, or use --engine hf",
+        )
+    return runner.model
 
 
 def unseen(runner: Runner, answer: Answer) -> bool:

@@ -58,13 +58,15 @@ def verify(
     prompts: Sequence[Request | str | Sequence[Message]],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Report:
-    """Compare drafted answers with our own plain ones and, when greedy, with stock `generate`.
+    """Compare drafted answers with our own plain ones and, when greedy, with stock `generate`, if
+    transformers runs the model.
 
     Prompts are requests, or texts or messages for greedy ones with default settings.
     """
     requests = [p if isinstance(p, Request) else runner.request(p) for p in prompts]
     greedy = all(r.plain_greedy and not r.stop for r in requests)
-    names = ["none", *(["transformers"] if greedy else [])]
+    stock = greedy and runner.model is not None
+    names = ["none", *(["transformers"] if stock else [])]
     others = contenders(runner, names)
     tokens = drafted = offered = rejects = block_stops = 0
     differences: list[Difference] = []

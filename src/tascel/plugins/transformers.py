@@ -36,6 +36,7 @@ from tascel.decode.schedule import Scheduler
 from tascel.decode.stop import Detokenizer, Stopper
 from tascel.draft.ngram import DraftConfig
 from tascel.engines.hf.criteria import CriteriaStopper
+from tascel.engines.hf.open import opened as running
 from tascel.engines.hf.processors import HfProcessors, fresh
 from tascel.errors import ModelError, RequestError
 from tascel.loading import attach
@@ -72,11 +73,9 @@ class Drafts:
         codec = Codec.from_tokenizer(tokenizer, base.generation_config)
         opened = Bundle.open(bundle, codec)
         self.runner = attach(
-            base,
+            running(base, name=type(base).__name__, weights=_structure(base)),
             codec,
             opened,
-            name=type(base).__name__,
-            weights=_structure(base),
             config=config,
         )
         self.answers: tuple[Completion, ...] = ()

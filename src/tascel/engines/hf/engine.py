@@ -15,12 +15,12 @@ from tascel.draft.base import Proposal
 from tascel.engines.hf.condition import Conditioned, Conditioner
 from tascel.engines.hf.packed import Packed
 from tascel.engines.hf.rows import RowByRow, Rows
-from tascel.engines.hf.selfcheck import packs, self_check
 from tascel.engines.hf.slab import SHORTEST
 from tascel.engines.hf.tailored import Tailored
 from tascel.engines.hf.traits import read_traits
 from tascel.engines.hf.verdict import Run
 from tascel.engines.hf.vocabulary import Vocabulary
+from tascel.engines.selfcheck import packs, self_check
 from tascel.errors import ModelError
 from tascel.types import Ids
 

@@ -15,7 +15,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from tascel.decode.engine import Row, Verdict
 from tascel.draft.base import Proposal
-from tascel.engines.hf import selfcheck
+from tascel.engines import selfcheck
 from tascel.engines.hf.condition import Conditioned, Piece, Prompt
 from tascel.engines.hf.plan import tree_places, tree_view
 from tascel.engines.hf.traits import Traits
