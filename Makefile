@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install install-vllm demo test test-peers test-vllm test-ray lint bench bench-bridge bench-neural bench-tailored bench-tasks bench-tokens
+.PHONY: install install-vllm demo test test-llamacpp test-openvino test-peers test-vllm test-ray lint bench bench-bridge bench-neural bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -19,12 +19,22 @@ demo: install
 
 # All tests, those with the demo's real model too; it is fetched on first use (98 MB).
 test: install
-	$(BIN)/python -m pytest -m 'not peers and not vllm and not ray'
+	$(BIN)/python -m pytest -m 'not peers and not vllm and not ray and not openvino and not llamacpp'
 
 # Tests against the real arctic-inference, which is compiled here (about two minutes), and llama.cpp.
 test-peers: install
 	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0 xllamacpp==2026.10.11549
 	$(BIN)/python -m pytest -m peers
+
+# Tests under OpenVINO, with the demo's real model too.
+test-openvino: install
+	$(BIN)/python -m pip install -e '.[openvino-export]'
+	$(BIN)/python -m pytest -m openvino
+
+# Tests inside llama-cpp-python, which is compiled here (some minutes), with the demo's real model too.
+test-llamacpp: install
+	$(BIN)/python -m pip install -e '.[llamacpp]'
+	$(BIN)/python -m pytest -m llamacpp
 
 # Builds on a Ray cluster of this machine's processors.
 test-ray: install

@@ -126,6 +126,6 @@ def test_export_writes_corpora_and_says_how_to_start(tascel, bundle, tmp_path):
     file = tmp_path / "corpus" / "all.jsonl"
     assert len(file.read_text(encoding="utf-8").splitlines()) == 30
     assert f"--speculative-ngram-external-corpus-path {file}" in out
-    code, _, told = tascel("export", bundle, "--to", "llamacpp", "-o", tmp_path)
+    code, _, told = tascel("export", bundle, "--to", "other", "-o", tmp_path)
     assert code == 1
-    assert "--to sglang" in told
+    assert "Choose one of sglang" in told

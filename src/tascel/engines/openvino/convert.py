@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, cast
@@ -34,6 +35,7 @@ EXACT = {
 }
 #: Of the logits' own spread: rounding is far below, one token seen too many far above.
 _TOLERANCE = 1e-3
+_SENTENCE = "Write the numbers from one to twenty in words, and say which of them are prime."
 _INSTEAD = "Run it with --engine hf"
 
 Logits = NDArray[np.float32]
@@ -46,14 +48,13 @@ class Converted:
 
     Attributes:
         size: of the weights, in bytes.
-        graph: how far logits are from the model's own before the weights are shortened.
-        rounded: how far they are then; both the largest difference of a short text in float32.
-        spread: standard deviation of the model's own logits, to judge these by.
+        mean, most: how far the logits of a sentence are from the model's own, in float32.
+        spread: standard deviation of its own, to judge these by.
     """
 
     size: int
-    graph: float
-    rounded: float
+    mean: float
+    most: float
     spread: float
 
 
@@ -100,14 +101,43 @@ def convert(
             the disk is full.
     """
     refuse(folder, form)
-    from tascel.engines.hf.load import quietly, short
     from tascel.engines.hf.traits import read_traits
 
     traits = read_traits(model)
     if traits.obstacle:
         raise ModelError(f"{traits.name} cannot check drafts: {traits.obstacle}", _INSTEAD)
+    if getattr(model, "is_quantized", False):
+        raise ModelError(
+            f"{traits.name} is quantised already", "Export the model that it was made from"
+        )
     model = cast(Any, model).float().eval()
-    truth = _own_logits(model)
+    ids = codec.output(_SENTENCE).astype(np.int64) % traits.vocab_size
+    truth = _own_logits(model, ids)
+    graph = _checked(model, traits.name, ids, truth, progress)
+    # Beyond the switch a rope would turn otherwise than it was traced.
+    limit = min(traits.context_limit, traits.rope_switch)
+    eos_ids = tuple(sorted(traits.eos_ids))
+    facts = Facts(weights, form, limit, limit, traits.vocab_size, eos_ids)
+
+    def fill(fresh: Path) -> Logits:
+        progress("writing it", 0, 1)
+        _save(graph, fresh / GRAPH, form)
+        _configure(model, codec, fresh)
+        write_facts(fresh, facts)
+        progress("writing it", 1, 1)
+        return np.abs(_logits(fresh / GRAPH, ids) - truth)
+
+    rounded = _put(folder, fill)
+    size = (folder / WEIGHTS).stat().st_size
+    return Converted(size, float(rounded.mean()), float(rounded.max()), float(truth.std()))
+
+
+def _checked(
+    model: Any, name: str, ids: NDArray[np.int64], truth: Logits, progress: Progress
+) -> Any:
+    """The model as OpenVINO's, with the same logits of `ids` as its own, `truth`."""
+    from tascel.engines.hf.load import quietly, short
+
     with quietly():
         try:
             from tascel.engines.openvino.traced import traced
@@ -115,35 +145,18 @@ def convert(
             progress("tracing the model", 0, 1)
             graph = traced(model)
             progress("tracing the model", 1, 1)
-            found = _logits(graph, traits.vocab_size)
+            apart = float(np.abs(_logits(graph, ids) - truth).max())
         except ModelError:
             raise
         except Exception as error:  # of torch's tracer, OpenVINO's converter and its compiler
-            raise ModelError(
-                f"OpenVINO cannot run {traits.name} ({short(error)})", _INSTEAD
-            ) from error
-    apart, spread = _apart(found, truth), float(truth.std())
-    if not apart <= _TOLERANCE * spread:
+            raise ModelError(f"OpenVINO cannot run {name} ({short(error)})", _INSTEAD) from error
+    if not apart <= _TOLERANCE * float(truth.std()):  # nor where it is no number
         raise ModelError(
-            f"{traits.name} would answer otherwise under OpenVINO: logits differ by {apart:.2g}, "
-            f"and their own spread is {spread:.2g}",
+            f"{name} would answer otherwise under OpenVINO: logits differ by {apart:.2g}, and "
+            f"their own spread is {truth.std():.2g}",
             _INSTEAD,
         )
-    # Beyond the switch a rope would turn otherwise than it was traced.
-    limit = min(traits.context_limit, traits.rope_switch)
-    eos_ids = tuple(sorted(traits.eos_ids))
-    facts = Facts(weights, form, limit, limit, traits.vocab_size, eos_ids)
-
-    def fill(fresh: Path) -> float:
-        progress("writing it", 0, 1)
-        _save(graph, fresh / GRAPH, form)
-        _configure(model, codec, fresh)
-        write_facts(fresh, facts)
-        progress("writing it", 1, 1)
-        return _apart(_logits(fresh / GRAPH, traits.vocab_size), truth)
-
-    rounded = _put(folder, fill)
-    return Converted((folder / WEIGHTS).stat().st_size, apart, rounded, spread)
+    return graph
 
 
 def _save(graph: Any, file: Path, form: str) -> None:
@@ -166,7 +179,7 @@ def _configure(model: Any, codec: Codec, folder: Path) -> None:
     codec.save(folder)
 
 
-def _put(folder: Path, fill: Callable[[Path], float]) -> float:
+def _put(folder: Path, fill: Callable[[Path], Logits]) -> Logits:
     """Fill a folder beside `folder`, and move it there."""
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -190,30 +203,26 @@ def _put(folder: Path, fill: Callable[[Path], float]) -> float:
     return result
 
 
-def _text(vocab_size: int) -> NDArray[np.int64]:
-    return np.linspace(vocab_size - 1, 3, 20).astype(np.int64)
-
-
-def _own_logits(model: Any) -> Logits:
-    """The model's own logits of a short text, in one pass without a cache: f32[n, V]."""
+def _own_logits(model: Any, ids: NDArray[np.int64]) -> Logits:
+    """The model's own logits of a text, in one pass without a cache: f32[n, V]."""
     import torch
 
-    ids = torch.tensor(_text(model.get_input_embeddings().weight.shape[0]))[None]
     with torch.no_grad():
-        return model(input_ids=ids, use_cache=False).logits[0].numpy()
+        return model(input_ids=torch.tensor(ids)[None], use_cache=False).logits[0].numpy()
 
 
-def _logits(graph: Any, vocab_size: int) -> Logits:
+def _logits(graph: Any, ids: NDArray[np.int64]) -> Logits:
     """Logits of the same text, read piece by piece; some tokens between are wrong ones, and masked
     afterwards."""
     import openvino
 
     request = openvino.Core().compile_model(graph, "CPU", EXACT).create_infer_request()
-    ids = _text(vocab_size)
+    half = len(ids) // 2
+    places = (0, half, half + 2, half + 3, len(ids))
     seen: list[int] = []
     found: list[Logits] = []
-    for start, end in ((0, 11), (11, 13), (13, 14), (14, len(ids))):
-        wrong = ids[:2] if end == 13 else ids[:0]
+    for start, end in pairwise(places):
+        wrong = ids[:2] if end == half + 2 else ids[:0]
         piece = np.concatenate([ids[start:end], wrong])
         given = {
             "input_ids": piece[None],
@@ -225,7 +234,3 @@ def _logits(graph: Any, vocab_size: int) -> Logits:
         found.append(request.get_tensor("logits").data[0, : end - start].copy())
         seen += [1] * (end - start) + [0] * len(wrong)
     return np.concatenate(found)
-
-
-def _apart(one: Logits, other: Logits) -> float:
-    return float(np.abs(one - other).max())
