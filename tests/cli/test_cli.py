@@ -14,7 +14,7 @@ from tascel.answers import AnswerFile
 VERBS = [
     "demo", "build", "learn", "merge", "forget", "generate", "serve", "bench", "replay", "verify",
     "profile", "check", "tasks", "assets", "mine", "finetune", "tailor", "distill", "export",
-    "doctor", "bridge",
+    "advise", "doctor", "bridge",
 ]  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import typer
 from rich.markup import escape
 
 from tascel.cli import (
+    advise,
     assets,
     bench,
     bridge,
@@ -82,6 +83,7 @@ for verb in (
     tailor,
     distill,
     export,
+    advise,
     doctor,
 ):
     name = verb.__name__.rsplit(".", 1)[1]
