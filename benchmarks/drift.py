@@ -32,11 +32,11 @@ from typing import Any
 import numpy as np
 
 from tascel.bench.examples import examples
-from tascel.bench.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.builder import build
 from tascel.bundle import Bundle
 from tascel.cli.console import out, plain_table, progress
 from tascel.codec import Codec
+from tascel.decode.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.draft.base import Proposal
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import typical

@@ -35,11 +35,11 @@ import numpy as np
 from replay import TASKS, divided
 
 from tascel.bench.examples import labelled
-from tascel.bench.forced import Cost, Entrant, Example, Rules, follow
 from tascel.bench.replay import BUILT_IN, report
 from tascel.builder import BuildConfig, Progress, build
 from tascel.bundle import Bundle
 from tascel.cli.console import out, plain_table, progress
+from tascel.decode.forced import Cost, Entrant, Example, Rules, follow
 from tascel.draft.base import Draft
 from tascel.draft.ngram import DraftConfig, NgramSession
 from tascel.draft.price import Price, typical

@@ -28,13 +28,13 @@ from relearned import RELEARNED, relearned
 from rich.table import Table
 
 from tascel.bench.examples import examples
-from tascel.bench.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.bench.peers import DEFAULTS, VARIANTS, Settings
 from tascel.bench.replay import BUILT_IN, entrants, report
 from tascel.bench.tuning import PARTS, tune
 from tascel.builder import Progress, build
 from tascel.bundle import Bundle
 from tascel.cli.console import out, plain_table, progress
+from tascel.decode.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import typical
 from tascel.engines.profile import read_price

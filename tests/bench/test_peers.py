@@ -7,7 +7,6 @@ from dataclasses import fields
 import numpy as np
 import pytest
 
-from tascel.bench.forced import Entrant, Example, Rules, follow
 from tascel.bench.peers import (
     DEFAULTS,
     GRIDS,
@@ -19,6 +18,7 @@ from tascel.bench.peers import (
     suffix_cache,
     warmed,
 )
+from tascel.decode.forced import Entrant, Example, Rules, follow
 from tascel.draft.base import Proposal
 from tascel.draft.corpus import Corpus
 from tascel.draft.ngram import RULES, DraftConfig

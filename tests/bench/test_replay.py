@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tascel.bench.bootstrap import interval
-from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
 from tascel.bench.replay import report
+from tascel.decode.forced import Entrant, Example, Rules, follow, speedup
 from tascel.decode.loop import complete, decode
 from tascel.draft import trust as trusts
 from tascel.draft.base import Proposal

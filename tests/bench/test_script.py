@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tascel.bench.forced import Example, Rules, speedup
 from tascel.bench.replay import compare
 from tascel.builder import build, silent
+from tascel.decode.forced import Example, Rules, speedup
 from tascel.draft.price import typical
 from tascel.traces.read import read_traces
 from tascel.types import Trace

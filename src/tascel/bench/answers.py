@@ -12,8 +12,8 @@ from typing import Any, cast
 import numpy as np
 
 from tascel.bench.examples import labelled
-from tascel.bench.forced import Example
 from tascel.codec import Codec
+from tascel.decode.forced import Example
 from tascel.errors import RequestError, TascelError, TraceError
 from tascel.traces.record import why
 from tascel.types import Ids, Trace

@@ -18,12 +18,12 @@ from typing import Any
 from tascel.adapt.train.config import Progress
 from tascel.adapt.train.saving import public_name
 from tascel.bench.examples import examples
-from tascel.bench.forced import Rules
 from tascel.bench.held_out import held_out
 from tascel.bench.replay import compare
 from tascel.builder import build
 from tascel.bundle import Bundle
 from tascel.codec import Codec
+from tascel.decode.forced import Rules
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
 from tascel.engines.hf.load import tokenizer_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from tascel.bench.forced import Example
 from tascel.codec import Codec
+from tascel.decode.forced import Example
 from tascel.errors import RequestError, TascelError, TraceError
 from tascel.types import Trace
 

@@ -11,11 +11,11 @@ from tascel.bench import peers as rivals
 from tascel.bench.answers import completed
 from tascel.bench.bootstrap import interval
 from tascel.bench.examples import examples
-from tascel.bench.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.bench.prompts import prompts
 from tascel.bench.tuning import tune as choose
 from tascel.builder import Progress, silent
 from tascel.bundle import Bundle
+from tascel.decode.forced import Cost, Entrant, Example, Rules, follow, speedup
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import typical
 from tascel.engines.profile import read_price

@@ -9,9 +9,9 @@ from statistics import geometric_mean
 import numpy as np
 
 from tascel.bench.examples import labelled
-from tascel.bench.forced import Entrant, Example, Rules, follow, speedup
 from tascel.bench.peers import GRIDS, Peers, Settings
 from tascel.bundle import Bundle
+from tascel.decode.forced import Entrant, Example, Rules, follow, speedup
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.errors import TascelError, TraceError
