@@ -87,7 +87,7 @@ def test_what_vllm_cannot_be_told_is_refused(tascel, bundle, toy_folder, started
         assert complaint in told
     code, _, told = tascel(*serve, "--engine", "tgi")
     assert code == 2
-    assert "'tgi' is none of hf, vllm" in told
+    assert "'tgi' is none of hf, openvino, vllm" in told
 
 
 def test_a_foreign_bundle_is_refused_before_vllm_starts(

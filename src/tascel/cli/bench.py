@@ -33,15 +33,17 @@ def bench(
     bundle: options.Bundle,
     prompts: options.Prompts,
     model: options.Model,
+    engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     against: Annotated[
-        str,
+        str | None,
         typer.Option(
             help="Of none, transformers, prompt-lookup, tasc-paper, and variants of our own: "
             "no-neighbours, no-slots, corpus-context, pooled, and those of `tascel replay`; with "
-            "commas between. With --rows above 1 of none and transformers."
+            "commas between. With --rows above 1 of none and transformers. Default: none, and with "
+            "transformers as the engine its generate and its prompt-lookup."
         ),
-    ] = "none,transformers,prompt-lookup",
+    ] = None,
     limit: options.Limit = None,
     split: options.Split = "test",
     max_tokens: options.MaxTokens = 256,
@@ -74,10 +76,11 @@ def bench(
     on_bad = bad.add if skip_bad else None
     with progress() as show:
         runner = load(
-            bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            bundle, model=model, engine=engine, adapter=adapter, dtype=dtype, device=device,
             head="fast" if fast else head, large=large,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
+        against = against or ("none,transformers,prompt-lookup" if engine == "hf" else "none")
         others = [name.strip() for name in against.split(",")]
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
         asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)

@@ -30,6 +30,7 @@ def generate(
     ] = None,
     *,
     model: options.Model,
+    engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     prompt: Annotated[list[str] | None, typer.Option("--prompt", "-p", help="One prompt.")] = None,
     output: Annotated[
@@ -90,7 +91,7 @@ def generate(
     learns = options.learning(learn, learn_tokens, learn_days)
     with progress() as show:
         runner = load(
-            bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            bundle, model=model, engine=engine, adapter=adapter, dtype=dtype, device=device,
             head="fast" if fast else head, large=large,
             drafts=not no_drafts, cache_tokens=cache_tokens, learn=learns,
             profile=lambda done, total: show("measuring the verify cost", done, total),

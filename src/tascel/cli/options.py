@@ -12,9 +12,6 @@ from tascel.errors import RequestError
 if TYPE_CHECKING:
     from tascel.learning import LearnConfig
 
-#: What can run a model: transformers in this process, or vLLM in one of its own.
-ENGINES = ("hf", "vllm")
-
 
 def _count(text: str) -> int | str:
     if text == "auto":
@@ -24,10 +21,21 @@ def _count(text: str) -> int | str:
     return int(text)
 
 
-def _engine(text: str) -> str:
-    if text not in ENGINES:
-        raise typer.BadParameter(f"{text!r} is none of {', '.join(ENGINES)}")
-    return text
+def _engine(*known: str) -> Any:
+    """An option that names one of the `known` engines."""
+
+    def parse(text: str) -> str:
+        if text not in known:
+            raise typer.BadParameter(f"{text!r} is none of {', '.join(known)}")
+        return text
+
+    return typer.Option(
+        "--engine",
+        parser=parse,
+        metavar="|".join(known),
+        help="What runs the model: hf is transformers; openvino wants a folder that "
+        "`tascel export` wrote.",
+    )
 
 
 def _count_or_file(text: str) -> int | str | Path:
@@ -83,9 +91,8 @@ CacheTokens = Annotated[
     int | None,
     typer.Option(min=64, help="What all prompts and answers under way may hold, in tokens."),
 ]
-Engine = Annotated[
-    str, typer.Option(parser=_engine, metavar="hf|vllm", help="What runs the model.")
-]
+Engine = Annotated[str, _engine("hf", "openvino")]
+AnyEngine = Annotated[str, _engine("hf", "openvino", "vllm")]
 Flags = Annotated[
     list[str] | None,
     typer.Argument(

@@ -20,7 +20,7 @@ def profile(
     flags: options.Flags = None,
     *,
     model: options.Model,
-    engine: options.Engine = "hf",
+    engine: options.AnyEngine = "hf",
     adapter: options.Adapter = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
@@ -44,7 +44,7 @@ def profile(
         return
     options.no_flags(flags)
     runner = load(
-        bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+        bundle, model=model, engine=engine, adapter=adapter, dtype=dtype, device=device,
         head="fast" if fast else head, large=large, drafts=bundle is None,
     )  # fmt: skip
     with progress() as report:

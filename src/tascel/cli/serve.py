@@ -34,7 +34,7 @@ def serve(
     tenant_keys: Annotated[
         Path | None, typer.Option(help="File of further keys of tenants: lines NAME KEY.")
     ] = None,
-    engine: options.Engine = "hf",
+    engine: options.AnyEngine = "hf",
     adapter: options.Adapter = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8000,
@@ -125,8 +125,8 @@ def serve(
     with bound:
         with progress() as show:
             runner = load(
-                bundle, model=model, tenants=tenants, adapter=adapter, dtype=dtype, device=device,
-                head="fast" if fast else head, large=large,
+                bundle, model=model, engine=engine, tenants=tenants, adapter=adapter, dtype=dtype,
+                device=device, head="fast" if fast else head, large=large,
                 drafts=not no_drafts, cache_tokens=cache_tokens, learn=learns,
                 profile=lambda done, total: show("measuring the verify cost", done, total),
             )  # fmt: skip

@@ -14,6 +14,7 @@ def verify(
     bundle: options.Bundle,
     prompts: options.Prompts,
     model: options.Model,
+    engine: options.Engine = "hf",
     adapter: options.Adapter = None,
     limit: options.Limit = None,
     split: options.Split = "test",
@@ -28,7 +29,8 @@ def verify(
     json: options.Json = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
-    """Compare drafted answers with plain decoding and, when greedy, with stock `generate`.
+    """Compare drafted answers with plain decoding and, when greedy, with stock `generate`, if
+    transformers runs the model.
 
     Exit code 0 only on proof: something was drafted, and in float32 all tokens are equal but for
     near-ties within 1e-4, rarer than 1 in 10,000. Other dtypes get a rate and the gaps.
@@ -46,7 +48,7 @@ def verify(
     on_bad = bad.add if skip_bad else None
     with progress() as show:
         runner = load(
-            bundle, model=model, adapter=adapter, dtype=dtype, device=device,
+            bundle, model=model, engine=engine, adapter=adapter, dtype=dtype, device=device,
             head="fast" if fast else head, large=large,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
