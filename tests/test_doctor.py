@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from tascel import doctor
+from tascel.engines.known import ENGINES, Known
+from tascel.engines.profile import Setting, keep_price, machine
 
 
 @pytest.fixture(autouse=True)
@@ -21,7 +23,9 @@ def test_a_whole_installation():
     assert [f for f in findings.values() if f.state == "broken"] == []
     assert findings["tascel"].found == metadata.version("tascel")
     for part in ("numba", "torch (hf)", "pyarrow (parquet)", "hassil (demo)", "draft kernels",
-                 "processor", "GPU", "bfloat16", "cache folder", "pip"):  # fmt: skip
+                 "processor", "GPU", "bfloat16", "engine hf", "engine openvino",
+                 "engine llamacpp", "engine vllm", "measured passes", "cache folder",
+                 "pip"):  # fmt: skip
         assert part in findings
     assert "pytest (dev)" not in findings
     assert all(f.remedy for f in findings.values() if f.state != "ok")
@@ -74,3 +78,38 @@ def test_no_pip(monkeypatch):
     failed = subprocess.CompletedProcess([], 1, "", "No module named pip")
     monkeypatch.setattr(subprocess, "run", lambda *args, **options: failed)
     assert "ensurepip" in doctor._pip().remedy
+
+
+def test_packages_of_an_extra_that_nobody_asked_about_are_no_core_ones(monkeypatch):
+    needed = ["numpy>=1", 'torch; extra == "hf"', "nncf; extra == 'openvino-export'"]
+    monkeypatch.setattr(metadata, "requires", lambda name: needed)
+    assert doctor._requirements() == [("numpy", None), ("torch", "hf")]
+
+
+def test_an_engine_that_is_not_here_or_does_not_load(monkeypatch):
+    nowhere = Known("x", "X", ("not_there",), "x ", "pip install x")
+    finding = doctor._engine(nowhere)
+    assert (finding.found, finding.state) == ("no X", "missing")
+    assert finding.remedy == "To run in it: pip install x"
+    torch = ENGINES["hf"]
+    assert doctor._engine(torch).found == f"PyTorch {metadata.version('torch')}"
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(Known, "version", lambda self: "2.13")
+    assert doctor._engine(torch).state == "broken"
+
+
+def test_the_engine_with_the_quickest_passes_is_recommended():
+    (finding,) = doctor._measured()
+    assert "tascel profile" in finding.remedy
+    how = ("cpu", "bfloat16", 2, "torch 2.13, packed", machine())
+    keep_price(Setting("m", "w", *how), {1: {1: 9.0, 64: 90.0}}, 96)
+    assert list(doctor._measured()) == []  # one way leaves nothing to choose
+    how = ("cpu", "int8", 2, "openvino 2026.4.1, int8 weights", machine())
+    keep_price(Setting("m", "w", *how), {1: {1: 10.0, 8: 10.0, 64: 80.0}}, 96)
+    (finding,) = doctor._measured()
+    assert finding.part == "passes of 8 tokens, m"
+    assert finding.found == (
+        "OpenVINO (int8, int8 weights, threads 2) 10.0 ms, "
+        "PyTorch (bfloat16, packed, threads 2) 18.0 ms"
+    )
+    assert finding.remedy.startswith("Take OpenVINO (int8")

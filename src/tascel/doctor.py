@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tascel.cache import cache_folder
+from tascel.engines.known import ENGINES, Kept, Known, kept_prices
 
 #: What an extra is for; the extras themselves are read from the installed package.
 _EXTRAS = {
@@ -26,6 +27,7 @@ _EXTRAS = {
     "demo": "`tascel demo`",
 }
 _LEAST_FREE_GB = 2.0  # the demo's model, its download and a bundle
+_DRAFTED = 8  # tokens of a pass by which engines are compared: one, and a short draft behind it
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,9 @@ def examine() -> Iterator[Finding]:
     yield _kernels()
     if "torch" in sys.modules:
         yield from _torch()
+    for engine in ENGINES.values():
+        yield _engine(engine)
+    yield from _measured()
     yield _cache()
     yield _pip()
 
@@ -58,7 +63,7 @@ def _requirements() -> list[tuple[str, str | None]]:
     needed: list[tuple[str, str | None]] = []
     for requirement in metadata.requires("tascel") or ():
         name = re.match(r"[\w.-]+", requirement)
-        extra = re.search(r"""extra == ['"](\w+)['"]""", requirement)
+        extra = re.search(r"""extra == ['"]([\w-]+)['"]""", requirement)
         asker = extra[1] if extra else None
         if name and name[0] != "tascel" and asker in order:
             needed.append((name[0], asker))
@@ -142,6 +147,47 @@ def _torch() -> Iterator[Finding]:
             yield Finding(name, f"fails: {_short(error)}", "missing", "Use --dtype float32")
         else:
             yield Finding(name, "works on the processor")
+
+
+def _engine(engine: Known) -> Finding:
+    """Whether an engine is here, and loads; vLLM is only looked for: loading it takes long."""
+    part, version = f"engine {engine.name}", engine.version()
+    if version is None:
+        return Finding(part, f"no {engine.title}", "missing", f"To run in it: {engine.install}")
+    try:
+        for package in engine.packages if engine.name != "vllm" else ():
+            importlib.import_module(package)
+    except Exception as error:  # a package may fail in any way while it is imported
+        found = f"{engine.title} {version}, but fails: {_short(error)}"
+        return Finding(part, found, "broken", engine.install)
+    return Finding(part, f"{engine.title} {version}")
+
+
+def _measured() -> Iterator[Finding]:
+    """Of every model that was measured in several ways, the one with the quickest passes."""
+    kept = [one for one in kept_prices() if not one.tailored]
+    if not kept:
+        remedy = "`tascel profile` measures a model, `tascel advise` compares engines for a task"
+        yield Finding("measured passes", "none yet", "ok", remedy)
+    for weights in dict.fromkeys(one.setting.weights for one in kept):
+        ways = sorted((o for o in kept if o.setting.weights == weights), key=_pass_ms)
+        if len(ways) > 1:
+            best = ways[0]
+            remedy = f"Take {_way(best)}; `tascel advise` says it for a task"
+            found = ", ".join(f"{_way(o)} {_pass_ms(o):.1f} ms" for o in ways)
+            part = f"passes of {_DRAFTED} tokens, {best.setting.model}"
+            yield Finding(part, found, "ok", remedy)
+
+
+def _pass_ms(kept: Kept) -> float:
+    return float(kept.price.curve(_DRAFTED, 0)[0])
+
+
+def _way(kept: Kept) -> str:
+    """How a model was run: the engine, and what else settings differ in."""
+    setting = kept.setting
+    _, *how = setting.runtime.split(", ")
+    return f"{kept.engine.title} ({', '.join([setting.dtype, *how, f'threads {setting.threads}'])})"
 
 
 def _cache() -> Finding:
