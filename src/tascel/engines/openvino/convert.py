@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tascel.codec import Codec
 from tascel.engines.openvino.folder import FACTS, FORMS, GRAPH, WEIGHTS, Facts, write_facts
+from tascel.engines.openvino.library import library
 from tascel.errors import ModelError
 from tascel.store.disk import flush
 from tascel.store.file import is_full
@@ -101,6 +102,7 @@ def convert(
             the disk is full.
     """
     refuse(folder, form)
+    from tascel.engines.hf.load import quietly
     from tascel.engines.hf.traits import read_traits
 
     traits = read_traits(model)
@@ -121,7 +123,8 @@ def convert(
 
     def fill(fresh: Path) -> Logits:
         progress("writing it", 0, 1)
-        _save(graph, fresh / GRAPH, form)
+        with quietly():
+            _save(graph, fresh / GRAPH, form)
         _configure(model, codec, fresh)
         write_facts(fresh, facts)
         progress("writing it", 1, 1)
@@ -160,14 +163,12 @@ def _checked(
 
 
 def _save(graph: Any, file: Path, form: str) -> None:
-    import openvino
-
     if form == "int8":
         nncf: Any = importlib.import_module("nncf")  # it has no types
         nncf.set_log_level(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):  # where its bar goes
             graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
-    openvino.save_model(graph, file, compress_to_fp16=True)
+    library().save_model(graph, file, compress_to_fp16=True)
 
 
 def _configure(model: Any, codec: Codec, folder: Path) -> None:
@@ -214,9 +215,7 @@ def _own_logits(model: Any, ids: NDArray[np.int64]) -> Logits:
 def _logits(graph: Any, ids: NDArray[np.int64]) -> Logits:
     """Logits of the same text, read piece by piece; some tokens between are wrong ones, and masked
     afterwards."""
-    import openvino
-
-    request = openvino.Core().compile_model(graph, "CPU", EXACT).create_infer_request()
+    request = library().Core().compile_model(graph, "CPU", EXACT).create_infer_request()
     half = len(ids) // 2
     places = (0, half, half + 2, half + 3, len(ids))
     seen: list[int] = []

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.openvino.folder import read_facts
 from tascel.engines.openvino.graph import length_axes, read_graph
+from tascel.engines.openvino.library import library
 from tascel.engines.openvino.rows import OvRows
 from tascel.engines.selfcheck import self_check
 from tascel.errors import ModelError
@@ -73,13 +73,8 @@ class OpenVinoEngine:
         self.eos_ids, self.vocab_size = frozenset(facts.eos_ids), facts.vocab_size
         longest = min(facts.context_limit, 4 * CACHE_TOKENS)
         self.cache_tokens = cache_tokens or max(CACHE_TOKENS, longest)
-        try:
-            import openvino as ov
-        except ImportError as error:
-            raise ModelError(
-                "running an exported model needs openvino", "pip install 'tascel[openvino]'"
-            ) from error
-        core: Any = ov.Core()
+        ov = library()
+        core = ov.Core()
         graph = read_graph(core, folder)
         self.dtype = _dtype(
             dtype, facts.form, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

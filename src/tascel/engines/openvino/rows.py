@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from tascel.decode.engine import Row, Verdict, common, not_numbers
 from tascel.draft.base import Proposal
 from tascel.engines.openvino.graph import BEAM, IDS, MASK, PLACES, WANTED
+from tascel.engines.openvino.library import library
 from tascel.types import Ids
 
 #: Copying the cache together costs about as much, for each live entry, as so many dead ones cost a
@@ -206,7 +207,5 @@ class OvRows:
             row.alive, row.idle = np.ones(live, np.int64), 0
 
     def _cut(self, state: Any, alive: NDArray[np.intp]) -> None:
-        import openvino as ov
-
         kept = np.take(state.state.data, alive, self._axes[state.name])
-        state.state = ov.Tensor(np.ascontiguousarray(kept))
+        state.state = library().Tensor(np.ascontiguousarray(kept))

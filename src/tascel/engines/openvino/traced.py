@@ -9,20 +9,17 @@ from __future__ import annotations
 
 from typing import Any, cast
 
-import openvino
 import torch
-from openvino import _offline_transformations as transformations  # pyright: ignore
-from openvino import opset13
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, masking_utils
 from transformers.cache_utils import DynamicLayer
 
+from tascel.engines.openvino.library import library
 from tascel.errors import ModelError
 
-# Their types are partly unknown.
-ov, ops, steps, masking = (
-    cast(Any, each) for each in (openvino, opset13, transformations, masking_utils)
-)
+ov, ops = library(), library("openvino.opset13")
+steps = library("openvino._offline_transformations")
+masking: Any = masking_utils  # its types are partly unknown
 INPUTS = ("input_ids", "attention_mask", "position_ids")
 #: What a masked score is: no infinity, since a row that sees nothing would be no number, and within
 #: reach of half precision.
