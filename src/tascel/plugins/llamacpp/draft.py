@@ -64,12 +64,13 @@ class LlamaDraft:
         return chain
 
     def end(self, written: Sequence[int] = ()) -> None:
-        """The answer is over: `written` was sampled since the last call."""
+        """The answer is over: `written` was sampled since the last call, maybe all of it offered,
+        for whoever reads may stop in a draft."""
         row, self._row, self.offered = self._row, None, 0
         if row is None:
             return
         if written:
-            self._move_on(row, written)
+            self._move_on(row, written, own=0)
         if isinstance(row.session, Attentive):
             row.session.finish("stop")
         row.session.close()
@@ -80,8 +81,8 @@ class LlamaDraft:
         self._row = Row(prompt, self._draft.open(Request("row", prompt)))
         return self._row
 
-    def _move_on(self, row: Row, written: Sequence[int]) -> None:
-        row.move_on(written)
+    def _move_on(self, row: Row, written: Sequence[int], own: int = 1) -> None:
+        row.move_on(written, own)
         self.checked += row.checked
         self.accepted += row.accepted
         if row.checked:

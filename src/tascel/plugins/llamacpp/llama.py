@@ -14,6 +14,7 @@ from typing import Any, cast
 
 from tascel.errors import ModelError
 from tascel.plugins.llamacpp.draft import LlamaDraft
+from tascel.plugins.llamacpp.worth import Worth
 
 #: Versions whose insides we know: from the first, before the second.
 VERSIONS = (0, 3, 36), (0, 4, 0)
@@ -58,6 +59,7 @@ class Checking:
     """
 
     wanted = 1
+    worth: Worth | None = None
     n_tokens: int
     n_batch: int
     draft_model: Any

@@ -14,6 +14,7 @@ from tascel.plugins.llamacpp.draft import MOST, LlamaDraft
 from tascel.plugins.llamacpp.llama import llama_class, llama_cpp
 from tascel.plugins.llamacpp.passes import price_of, setting_of
 from tascel.plugins.llamacpp.vocabulary import check
+from tascel.plugins.llamacpp.worth import kept_worth
 
 
 def open_llama(
@@ -25,11 +26,13 @@ def open_llama(
     profile: Callable[[int, int], None] = lambda done, total: None,
     **options: Any,
 ) -> Any:
-    """A `llama_cpp.Llama` of a GGUF, with the drafts of `bundle`.
+    """A `llama_cpp.Llama` of a GGUF, with the drafts of `bundle` where they pay: `draft_model` is
+    None where they do not, and `worth` says what was expected.
 
     What a pass costs is measured when a file is opened for the first time with these options
-    (seconds), and kept. Answers are those of `Llama` without a draft as far as llama.cpp computes a
-    token alike in passes of any width; see docs/llamacpp.md.
+    (seconds), and kept; so is what drafts are worth at that price. Answers are those of `Llama`
+    without a draft, as far as llama.cpp computes a token alike in passes of any width: see
+    docs/llamacpp.md.
 
     Args:
         gguf: the file.
@@ -55,10 +58,14 @@ def open_llama(
             raise ModelError(f"{gguf}: {refused}", "Leave `attach` out")
         return llama
     price = price_of(llama, setting_of(gguf, llama, options), progress=profile)
+    how = replace(config or DraftConfig(), trees=False)
+    how = replace(how, most=min(how.most, MOST, llama.n_batch - 1))
     if attach is None:
-        attach = True
+        llama.worth = kept_worth(opened, price, how)
+        attach = llama.worth.pays
     if attach:
-        llama.draft_model = draft_for(llama, opened, price, config)
+        draft = opened.draft(how)
+        llama.draft_model = LlamaDraft(draft, price, llama.n_vocab(), llama.n_ctx(), how.most)
     return llama
 
 
@@ -73,13 +80,6 @@ def open_plain(gguf: str | Path, **options: Any) -> Any:
         return make(str(Path(gguf).expanduser()), **{"verbose": False} | options)
     except (ValueError, RuntimeError) as error:
         raise ModelError(f"{gguf}: llama.cpp cannot open it ({error})", "Check the file") from None
-
-
-def draft_for(llama: Any, bundle: Bundle, price: Any, config: DraftConfig | None) -> LlamaDraft:
-    """The bundle's draft, cut to what `llama` can check."""
-    most = min((config or DraftConfig()).most, MOST, llama.n_batch - 1)
-    how = replace(config or DraftConfig(), trees=False, most=most)
-    return LlamaDraft(bundle.draft(how), price, llama.n_vocab(), llama.n_ctx(), most)
 
 
 def cannot_draft(llama: Any) -> str | None:

@@ -27,7 +27,10 @@ from tascel.store.manifest import public_command
 #: for each other busily, so that passes take many times longer there.
 SECONDS, FEWEST = 20.0, 3
 #: Options that change what a pass costs; the others are read from the opened model.
-_OPTIONS = ("n_gpu_layers", "flash_attn", "type_k", "type_v", "n_ubatch", "offload_kqv", "swa_full")
+_OPTIONS = (
+    "n_gpu_layers", "flash_attn", "type_k", "type_v", "n_ubatch", "offload_kqv", "swa_full",
+    "logits_all",
+)  # fmt: skip
 
 
 def setting_of(gguf: str | Path, llama: Any, options: Mapping[str, Any] | None = None) -> Setting:

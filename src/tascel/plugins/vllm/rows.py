@@ -65,9 +65,11 @@ class Row:
         """What was offered is not checked."""
         self._chain, self.offered = [], _NOTHING
 
-    def move_on(self, written: Sequence[int]) -> None:
-        """Add to the answer; the first of `written` may have been offered."""
-        self.checked, self.accepted = len(self._chain), _agree(self._chain, written[:-1])
+    def move_on(self, written: Sequence[int], own: int = 1) -> None:
+        """Add to the answer; all of `written` but the last, or its last `own`, may have been
+        offered."""
+        drafted = written[: len(written) - own]
+        self.checked, self.accepted = len(self._chain), _agree(self._chain, drafted)
         self.session.accept(written, self.offered, self.accepted)
         self.withdraw()
         end = self.length + len(written)
