@@ -193,13 +193,11 @@ def _put(folder: Path, fill: Callable[[Path], Logits]) -> Logits:
                 flush(file)
             fresh.rename(folder)
             flush(folder.parent)
-    except (OSError, RuntimeError) as error:  # OpenVINO's writer raises the second
+    except (OSError, RuntimeError) as error:  # OpenVINO's writer raises the second, and no reason
         full = isinstance(error, OSError) and is_full(error)
-        room = shutil.disk_usage(folder.parent).free if folder.parent.exists() else 0
+        what = "the disk is full" if full else f"the model cannot be written whole ({error})"
         raise ModelError(
-            f"{folder}: "
-            + ("the disk is full" if full else f"the model cannot be written ({error})"),
-            f"Free some space, {room / 1e6:,.0f} MB are left, or choose a folder you may write to",
+            f"{folder}: {what}", "Free some space, or choose a folder you may write to"
         ) from error
     return result
 

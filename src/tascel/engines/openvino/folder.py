@@ -114,7 +114,7 @@ def _from_config(folder: Path) -> Facts:
     generation = folder / "generation_config.json"
     ends: Any = _json(generation).get("eos_token_id") if generation.exists() else None
     if ends is None:
-        ends = config.get("eos_token_id", [])
+        ends = config.get("eos_token_id")
     limit = _first(config, "max_position_embeddings", "max_seq_len", "seq_length", "n_positions")
     facts: dict[str, Any] = {
         "weights": sampled([folder / WEIGHTS]),
@@ -122,7 +122,7 @@ def _from_config(folder: Path) -> Facts:
         "context_limit": limit or _UNLIMITED,
         "draft_limit": min(limit or _UNLIMITED, _switch(config)),
         "vocab_size": config.get("vocab_size"),
-        "eos_ids": ends if isinstance(ends, list) else [ends],
+        "eos_ids": ends if isinstance(ends, list) else [ends] if ends is not None else [],
     }
     return _sound(facts, folder / "config.json")
 
