@@ -7,6 +7,7 @@ repeating one token. No network.
 from __future__ import annotations
 
 import codecs
+import runpy
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -104,6 +105,15 @@ def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.save_pretrained(folder)
     fast.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def toy_gguf(tmp_path_factory: pytest.TempPathFactory, toy_folder: Path) -> Path:
+    """The toy Llama and its tokenizer as a GGUF, in float32."""
+    file = tmp_path_factory.mktemp("gguf") / "toy.gguf"
+    script = Path(__file__).parents[1] / "benchmarks" / "to_gguf.py"
+    runpy.run_path(str(script))["convert"](toy_folder, file)
+    return file
 
 
 @pytest.fixture

@@ -246,8 +246,9 @@ def test_a_draft_is_attached_where_it_pays(toy_gguf, bundle, monkeypatch):
         assert open_llama(toy_gguf, bundle, attach=False, **ONE).draft_model is None
 
 
-def test_a_price_is_measured_once_and_kept(toy_gguf, llama):
-    setting = setting_of(toy_gguf, llama, {"n_threads": 1})
+def test_a_price_is_measured_once_and_kept(toy_gguf, llama, monkeypatch, tmp_path):
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
+    setting = setting_of(toy_gguf, llama, ONE)
     assert kept_price(setting) is None
     price = price_of(llama, setting)
     assert price.rows == [1]

@@ -93,10 +93,11 @@ CacheTokens = Annotated[
 ]
 Engine = Annotated[str, _engine("hf", "openvino")]
 AnyEngine = Annotated[str, _engine("hf", "openvino", "vllm")]
+Profiled = Annotated[str, _engine("hf", "openvino", "vllm", "llamacpp")]
 Flags = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="FLAGS", show_default=False, help="After --, for --engine vllm: `vllm serve`'s own."
+        metavar="FLAGS", show_default=False, help="After --, what the engine itself is told."
     ),
 ]
 Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many prompts.")]
@@ -144,7 +145,7 @@ def only(context: typer.Context, engine: str, *names: str) -> None:
         if name not in names and given(context, name):
             raise RequestError(
                 f"--{name.replace('_', '-')} is not for {engine}",
-                "Leave it out, or give vLLM's own flag after --",
+                f"Leave it out, or give {engine}'s own after --",
             )
 
 

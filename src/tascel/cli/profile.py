@@ -20,7 +20,7 @@ def profile(
     flags: options.Flags = None,
     *,
     model: options.Model,
-    engine: options.AnyEngine = "hf",
+    engine: options.Profiled = "hf",
     adapter: options.Adapter = None,
     dtype: options.Dtype = "auto",
     device: options.Device = None,
@@ -41,6 +41,10 @@ def profile(
         price = kept_price(setting)
         if price is not None:
             _show(price, setting)
+        return
+    if engine == "llamacpp":
+        options.only(context, "llama.cpp", "flags", "model", "engine")
+        _show(*_in_llamacpp(model, flags or []))
         return
     options.no_flags(flags)
     runner = load(
@@ -65,6 +69,22 @@ def _in_vllm(model: str, flags: list[str]) -> Setting:
         setting = measure(model, flags)
         report("measuring in vLLM", 1, 1)
     return setting
+
+
+def _in_llamacpp(gguf: str, flags: list[str]) -> tuple[Price, Setting]:
+    from tascel.plugins.llamacpp import open_plain, options_of, price_of, setting_of
+
+    chosen = options_of(flags)
+    llama = open_plain(gguf, **chosen)
+    setting = setting_of(gguf, llama, chosen)
+    with progress() as report:
+        price = price_of(
+            llama,
+            setting,
+            anew=True,
+            progress=lambda done, total: report("measuring in llama.cpp", done, total),
+        )
+    return price, setting
 
 
 def _show(price: Price, setting: Setting) -> None:

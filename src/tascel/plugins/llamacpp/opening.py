@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,7 @@ def open_llama(
         BundleError: the bundle is damaged or belongs to another vocabulary.
         ModelError: llama-cpp-python is not there or the file cannot be opened; `attach`, and the
             model cannot take drafts back.
-        RequestError: `options` name a draft of their own.
+        RequestError: `options` name a draft of their own, or what `Llama` does not have.
     """
     if options.get("draft_model") is not None:
         raise RequestError("draft_model is what tascel sets", "Leave it out")
@@ -74,12 +76,41 @@ def open_plain(gguf: str | Path, **options: Any) -> Any:
 
     Raises:
         ModelError: as `open_llama`.
+        RequestError: `Llama` has no such option; it would not say so.
     """
     make = llama_class()
+    known = signature(llama_cpp().Llama).parameters
+    if unknown := [name for name in options if name not in known]:
+        raise RequestError(
+            f"llama-cpp-python's Llama has no option {', '.join(unknown)}",
+            f"It has {', '.join(known)}",
+        )
     try:
         return make(str(Path(gguf).expanduser()), **{"verbose": False} | options)
-    except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{gguf}: llama.cpp cannot open it ({error})", "Check the file") from None
+    except (ValueError, RuntimeError, TypeError) as error:
+        raise ModelError(
+            f"{gguf}: llama.cpp cannot open it ({error})", "Check file and options"
+        ) from None
+
+
+def options_of(flags: Sequence[str]) -> dict[str, Any]:
+    """Options of `llama_cpp.Llama` as they are typed: `n_threads=2`, `flash_attn=true`.
+
+    Raises:
+        RequestError: one is not NAME=VALUE.
+    """
+    chosen: dict[str, Any] = {}
+    for flag in flags:
+        name, equals, value = flag.partition("=")
+        if not equals or not name.isidentifier():
+            raise RequestError(
+                f"{flag} is no option of llama-cpp-python's Llama", "Say it as n_threads=2"
+            )
+        try:
+            chosen[name] = json.loads(value)
+        except ValueError:
+            chosen[name] = value
+    return chosen
 
 
 def cannot_draft(llama: Any) -> str | None:
