@@ -26,9 +26,9 @@ test-peers: install
 	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0 xllamacpp==2026.10.11549
 	$(BIN)/python -m pytest -m peers
 
-# Tests under OpenVINO, with the demo's real model too.
+# Tests under OpenVINO, with the demo's real model too, and of what OpenVINO GenAI makes of our export.
 test-openvino: install
-	$(BIN)/python -m pip install -e '.[openvino-export]'
+	$(BIN)/python -m pip install -e '.[openvino-export]' openvino-genai
 	$(BIN)/python -m pytest -m openvino
 
 # Tests inside llama-cpp-python, which is compiled here (some minutes), with the demo's real model too.

@@ -168,6 +168,8 @@ def _save(graph: Any, file: Path, form: str) -> None:
         nncf.set_log_level(logging.ERROR)
         with contextlib.redirect_stdout(io.StringIO()):  # where its bar goes
             graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    # As optimum-intel: eight bits, a runtime's own choice, are too few for some models' keys.
+    graph.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
     library().save_model(graph, file, compress_to_fp16=True)
 
 
