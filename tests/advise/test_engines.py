@@ -140,6 +140,17 @@ def test_of_two_versions_of_a_runtime_the_newer_measurement_counts(toy_folder, l
     assert line["runtime"] == RUNTIMES["hf"]
 
 
+def test_an_export_alone_is_enough_and_commands_can_be_run(toy_folder, export, lamps):
+    keep("openvino", fingerprint(toy_folder), FLAT, "int8")
+    found = advise(lamps, [export], limit=3, named="my traces.jsonl")
+    absent = {entry["engine"]: entry["do"] for entry in found["absent"]}
+    assert absent["hf"] == "name the Hugging Face model that was exported, too"
+    assert found["recommendation"]["commands"] == [
+        f"tascel build 'my traces.jsonl' --model {export} -o bundle",
+        f"tascel serve bundle --model {export} --engine openvino",
+    ]
+
+
 def test_bad_input_is_refused_by_name(toy_folder, gguf, lamps, tmp_path):
     with pytest.raises(RequestError, match="no tokenizer"):
         advise(lamps, [gguf])

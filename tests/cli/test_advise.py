@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import runpy
+import shlex
 import struct
 from pathlib import Path
 
 import pytest
+from typer.main import get_command
 
+from tascel import cli
 from tascel.engines.hf.load import fingerprint
 from tascel.engines.profile import Setting, keep_price, machine
 
@@ -45,6 +48,9 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
     assert f"Take PyTorch, {toy_folder.name}, float32" in out
     assert f"tascel build {traces} --model {toy_folder} -o bundle" in out
     assert "without openvino:" in out
+    for command in found["recommendation"]["commands"]:
+        _, verb, *rest = shlex.split(command)
+        get_command(cli.app).commands[verb].make_context(verb, rest)
 
 
 def test_export_for_llama_cpp_refuses_another_vocabulary(tascel, traces, toy_folder, tmp_path):

@@ -107,9 +107,10 @@ def advise(
             lines += [task.replay(one, kept, progress) for kept in found]
             if not found:
                 unmeasured.append((one.engine, one.model))
-        task = tasks.of(folders[0])
-    numbers = {"learned": len(learned), "replayed": len(held)} | task.sizes()
-    return report(numbers, lines, unmeasured, Asked(named, folders[0], adapter))
+        published = [model for model in folders if not is_export(model)]
+        base = (published or folders)[0]
+        numbers = {"learned": len(learned), "replayed": len(held)} | tasks.of(base).sizes()
+    return report(numbers, lines, unmeasured, Asked(named, base, bool(published), adapter))
 
 
 def candidates(model: str, adapter: str | Path | None = None) -> Iterator[Candidate]:

@@ -16,11 +16,18 @@ _WORTH = 1.05
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What was asked about: the traces' name, the model whose tokenizer reads them, and what lies
-    on top of it."""
+    """What was asked about.
+
+    Attributes:
+        traces: how commands call them.
+        model: whose tokenizer reads them.
+        published: whether that is of Hugging Face; if not, it is an export and no such is known.
+        adapter: what lies on top of it.
+    """
 
     traces: str
     model: str
+    published: bool = True
     adapter: str | Path | None = None
 
     @property
@@ -143,6 +150,8 @@ def _get(engine: str, asked: Asked) -> str:
         steps.append(join(["tascel", "export", "bundle", *asked.on, *to]))
     elif engine == "llamacpp":
         steps.append("convert the model with llama.cpp's convert_hf_to_gguf.py")
+    elif not asked.published:
+        steps.append("name the Hugging Face model that was exported, too")
     elif engine == "vllm" and asked.adapter is not None:
         steps.append("merge the adapter into the model, which vLLM runs then")
     else:
