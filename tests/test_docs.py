@@ -54,12 +54,19 @@ def test_traces_in_the_docs_are_traces(tmp_path):
     assert len(list(read_traces(tmp_path / "traces.jsonl"))) == 2
 
 
-def test_commands_about_learning_can_be_typed():
-    page = (DOCS / "learn.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("learn", {"generate", "serve", "learn", "merge", "forget"}),
+        ("openvino", {"export", "generate", "serve", "bench", "profile"}),
+    ],
+)
+def test_commands_that_are_not_run_can_be_typed(name, known):
+    page = (DOCS / f"{name}.md").read_text(encoding="utf-8")
     (block,) = re.findall(r"```sh\n(.*?)```", page, flags=re.DOTALL)
     verbs = get_command(cli.app).commands
     typed = [shlex.split(line)[1:] for line in block.splitlines()]
-    assert {verb for verb, *_ in typed} == {"generate", "serve", "learn", "merge", "forget"}
+    assert {verb for verb, *_ in typed} == known
     for verb, *rest in typed:
         verbs[verb].make_context(verb, rest)
 
