@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
-from tascel.engines.openvino.folder import read_facts
+from tascel.engines.openvino.folder import is_ours, read_facts, windowed
 from tascel.engines.openvino.graph import length_axes, read_graph
 from tascel.engines.openvino.library import library
 from tascel.engines.openvino.rows import OvRows
@@ -27,9 +28,13 @@ _HOW = {
         "KV_CACHE_PRECISION": "f32",
         "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0",
     },
-    "bfloat16": {"INFERENCE_PRECISION_HINT": "bf16"},
-    "int8": {"INFERENCE_PRECISION_HINT": "f32"},
+    # A cache of eight bits, the runtime's own choice, makes wide passes a tenth slower.
+    "bfloat16": {"INFERENCE_PRECISION_HINT": "bf16", "KV_CACHE_PRECISION": "bf16"},
+    "int8": {"INFERENCE_PRECISION_HINT": "f32", "KV_CACHE_PRECISION": "f32"},
 }
+#: What copying a live entry of the cache costs, as `rows` counts: the runtime hands it out in
+#: float32, and is slow at turning other numbers into these.
+_COPYING = {"float32": 10, "bfloat16": 80, "int8": 10}
 
 
 class OpenVinoEngine:
@@ -44,7 +49,7 @@ class OpenVinoEngine:
     Args:
         folder: what `tascel export --to openvino` wrote.
         dtype: one of `DTYPES`; "auto" is what was fastest where it was measured: int8 where the
-            weights are, else bfloat16 where the processor has it, else float32.
+            weights are, else bfloat16 where the processor has AMX, else float32.
         cache_tokens: what all rows together may hold; default: 32,768, or as many as the longest
             text the model knows if that is less than four times as much.
         threads: default: OMP_NUM_THREADS, as torch has it, else all cores.
@@ -76,32 +81,35 @@ class OpenVinoEngine:
         ov = library()
         core = ov.Core()
         graph = read_graph(core, folder)
-        self.dtype = _dtype(
-            dtype, facts.form, core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        )
-        threads = threads or _asked_threads()
-        settings = {"PERFORMANCE_HINT": "LATENCY", **_HOW[self.dtype]}
-        if threads:
-            settings["INFERENCE_NUM_THREADS"] = str(threads)
-        try:
-            compiled = core.compile_model(graph, "CPU", settings)
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO cannot run {folder} ({str(error).strip().splitlines()[-1]})",
-                "Export the model again, or run it with --engine hf",
-            ) from error
-        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-        self.runtime = f"openvino {ov.__version__.split('-')[0]}, {facts.form} weights"
-        names = {given.get_any_name() for given in compiled.inputs}
-        self._rows = OvRows(
-            compiled.create_infer_request, names, length_axes(graph), self.cache_tokens
-        )
-        self.drafts = self._takes_back()
+        self.dtype = _dtype(dtype, facts.form, _bfloat16(core))
+        self.threads: int = threads or _asked_threads() or 0  # 0: as the runtime thinks best
+        if self.threads == 1 and self.dtype == "bfloat16":
+            self.threads = 2
+        settings = {"PERFORMANCE_HINT": "LATENCY"}
+        if self.threads:
+            settings["INFERENCE_NUM_THREADS"] = str(self.threads)
+        axes = length_axes(graph)
+
+        def rows(how: str) -> OvRows:
+            compiled = _compiled(core, graph, settings | _HOW[how], folder)
+            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+            names = {given.get_any_name() for given in compiled.inputs}
+            return OvRows(
+                compiled.create_infer_request, names, axes, self.cache_tokens, _COPYING[how]
+            )
+
+        self.drafts = masks = True
+        if not is_ours(folder):  # ours were checked when they were made
+            self._rows = rows("float32")  # what rounds more drowns what is looked for
+            self.drafts, masks = self._takes_back(windowed(folder))
         if not self.drafts and not allow_no_drafts:
             raise ModelError(
                 f"{folder} cannot check drafts: its logits change when tokens are taken back",
                 "Ask to run it without drafts, or use a model with plain attention layers",
             )
+        self._rows = rows(self.dtype)
+        self._rows.masks = masks
+        self.runtime = f"openvino {ov.__version__.split('-')[0]}, {facts.form} weights"
         self.prefixes = True
 
     @property
@@ -141,26 +149,52 @@ class OpenVinoEngine:
         """Drop what is kept of closed rows for prompts that begin alike."""
         self._rows.forget()
 
-    def _takes_back(self) -> bool:
-        """Whether tokens can be taken back: by masking them, or else by cutting them out."""
-        for masks in (True, False):
+    def _takes_back(self, windowed: bool) -> tuple[bool, bool]:
+        """Whether tokens can be taken back, and whether by masking: where a window counts masked
+        tokens they have to be cut out."""
+        for masks in (False,) if windowed else (True, False):
             self._rows.masks = masks
             if self_check(self, trees=False)[0]:
-                return True
-        return False
+                return True, masks
+        return False, False
 
 
-def _dtype(asked: str, form: str, able: Sequence[str]) -> str:
+def _compiled(core: Any, graph: Any, settings: dict[str, str], folder: Path) -> Any:
+    try:
+        return core.compile_model(graph, "CPU", settings)
+    except RuntimeError as error:
+        raise ModelError(
+            f"OpenVINO cannot run {folder} ({str(error).strip().splitlines()[-1]})",
+            "Export the model again, or run it with --engine hf",
+        ) from error
+
+
+def _bfloat16(core: Any) -> bool:
+    """Whether bfloat16 can be trusted: OpenVINO has wrong products without AMX (its issue 38256),
+    and with AMX a single thread ends the process (33300)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        flags = ""
+    alone = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else False
+    able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return able and "amx_bf16" in flags and not alone
+
+
+def _dtype(asked: str, form: str, bfloat16: bool) -> str:
     """How to compute."""
     if asked not in DTYPES:
         raise ModelError(
             f"OpenVINO does not run in {asked} here", f"Choose one of {', '.join(DTYPES)}"
         )
-    if asked == "bfloat16" and "BF16" not in able:
-        raise ModelError("this processor has no bfloat16", "Choose auto or float32")
+    if asked == "bfloat16" and not bfloat16:
+        raise ModelError(
+            "OpenVINO's bfloat16 needs a processor with AMX, and two cores of it",
+            "Choose auto or float32",
+        )
     if asked != "auto":
         return asked
-    return "int8" if form == "int8" else "bfloat16" if "BF16" in able else "float32"
+    return "int8" if form == "int8" else "bfloat16" if bfloat16 else "float32"
 
 
 def _asked_threads() -> int | None:

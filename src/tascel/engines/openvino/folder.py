@@ -49,6 +49,19 @@ def is_export(folder: str | Path) -> bool:
     return (Path(folder).expanduser() / GRAPH).is_file()
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether `tascel export` wrote an export: then it was checked against the model itself."""
+    return (folder / FACTS).is_file()
+
+
+def windowed(folder: Path) -> bool:
+    """Whether layers of another exporter's model may see only the last tokens."""
+    config = _json(folder / "config.json")
+    text: Any = config.get("text_config")
+    parts: list[Any] = [config, text if isinstance(text, dict) else {}]
+    return any(part.get("sliding_window") for part in parts)
+
+
 def read_facts(folder: str | Path) -> Facts:
     """The facts of an exported model.
 

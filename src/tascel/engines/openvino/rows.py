@@ -1,8 +1,9 @@
 """Rows under OpenVINO: each with an inference request, which keeps its own cache.
 
 A request's cache only grows. What is taken back stays in it, masked, until the dead entries have
-cost more than copying the others together does. A closed row is kept as it is: a prompt that begins
-like its text takes it over, and the rest of the old text is masked.
+cost as much as copying the live ones together does: at worst twice what the better of the two would
+have cost. A closed row is kept as it is: a prompt that begins like its text takes it over, and the
+rest of the old text is taken back.
 """
 
 from __future__ import annotations
@@ -20,21 +21,18 @@ from tascel.engines.openvino.graph import BEAM, IDS, MASK, PLACES, WANTED
 from tascel.engines.openvino.library import library
 from tascel.types import Ids
 
-#: Copying the cache together costs about as much, for each live entry, as so many dead ones cost a
-#: pass: see `docs/openvino.md`. So it is done when dead entries have cost that much: at worst twice
-#: what the best choice in hindsight had.
-WORTH = 8
-#: Less than this of a closed row is not worth its dead entries.
-LEAST_SHARED = 16
+#: Costs are counted in dead entries that a fed token looks at: about 5 ns for SmolLM2-135M on two
+#: cores. Reading a token of a prompt costs so many, and an answer will feed about so many tokens.
+READ, AHEAD = 70, 100
 
 _NO_ROW = np.zeros(1, np.int32)
 
 
 @dataclass(slots=True, eq=False)
 class OvRow:
-    """One text's cache: `tokens` are its live entries in order, `alive` says of every entry whether
-    it is one; behind them, until `keep`, `offered`. `idle` counts what dead entries cost so far, in
-    entries times passes."""
+    """One text's cache. `tokens` are its live entries in order and `alive` says of every entry
+    whether it is one; `offered` lies behind them until `keep`; `idle` is what dead ones have
+    cost."""
 
     request: Any
     size: int
@@ -76,15 +74,21 @@ class OvVerdict:
 class OvRows:
     """Rows of `tokens` at most together, each with a request that `create` makes.
 
-    `inputs` names what the graph asks for; `axes` the axis of a text's length by state. Where
-    `masks` is False, what is taken back is cut out at once.
+    `inputs` names what the graph asks for; `axes` the axis of a text's length by state; `copying`
+    is what copying one live entry costs. Where `masks` is False, what is taken back is cut out at
+    once.
     """
 
     def __init__(
-        self, create: Callable[[], Any], inputs: set[str], axes: Mapping[str, int], tokens: int
+        self,
+        create: Callable[[], Any],
+        inputs: set[str],
+        axes: Mapping[str, int],
+        tokens: int,
+        copying: int,
     ) -> None:
         self._create, self._inputs, self._axes = create, inputs, axes
-        self._tokens = self._free = tokens
+        self._free, self._copying = tokens, copying
         self._closed: list[OvRow] = []
         self._spare: list[Any] = []
         self.masks = True
@@ -98,12 +102,10 @@ class OvRows:
         """A row, and how many of `prompt` it holds already."""
         self._free -= size
         shared, closed = self._alike(prompt, tenant) if self.prefixes else (0, None)
-        if closed is not None and shared >= LEAST_SHARED:
-            self._closed.remove(closed)
-            closed.size = size
-            self._drop(closed, shared)
-            return closed, shared
-        return OvRow(self._request(), size, tenant), 0
+        if closed is None or not self._take_over(closed, shared):
+            return OvRow(self._request(), size, tenant), 0
+        closed.size = size
+        return closed, shared
 
     def check(
         self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
@@ -122,7 +124,8 @@ class OvRows:
             row.offered = []
             if rejected:
                 row.alive[-rejected:] = 0
-                self._tidy(row)
+                if not self.masks or row.idle > self._copying * len(row.tokens):
+                    self._cut(row)
 
     def close(self, row: Row) -> None:
         """Free the row's part of the budget; its cache is kept for prompts that begin alike."""
@@ -168,7 +171,7 @@ class OvRows:
         """Feed `lead` (prompt or root) and the proposal; logits after the last of `lead` on."""
         before, width = len(row.tokens), len(proposal)
         fed = np.concatenate([lead, proposal.tokens]).astype(np.int64)
-        row.idle += len(row.alive) - before
+        row.idle += (len(row.alive) - before) * len(fed)
         row.alive = np.concatenate([row.alive, np.ones(len(fed), np.int64)])
         row.tokens += lead.tolist()
         row.offered = proposal.tokens.tolist()
@@ -191,21 +194,24 @@ class OvRows:
         logits: Any = row.request.get_tensor("logits").data
         return OvVerdict(logits[0, -width - 1 :])
 
-    def _drop(self, row: OvRow, live: int) -> None:
-        """Take back all but the first `live` tokens."""
-        row.alive[np.flatnonzero(row.alive)[live:]] = 0
-        row.tokens = row.tokens[:live]
-        self._tidy(row)
+    def _take_over(self, row: OvRow, shared: int) -> bool:
+        """Take back all but the first `shared` tokens of a closed row, if that costs less than
+        reading them would."""
+        masked = (len(row.alive) - shared) * AHEAD if self.masks else shared * READ
+        if min(masked, shared * self._copying) >= shared * READ:
+            return False
+        self._closed.remove(row)
+        row.alive[np.flatnonzero(row.alive)[shared:]] = 0
+        row.tokens = row.tokens[:shared]
+        if shared * self._copying < masked:
+            self._cut(row)
+        return True
 
-    def _tidy(self, row: OvRow) -> None:
-        """Cut dead entries out if that pays."""
-        live = len(row.tokens)
-        if len(row.alive) > live and (not self.masks or row.idle > WORTH * live):
-            alive = np.flatnonzero(row.alive)
-            for state in row.request.query_state():
-                self._cut(state, alive)
-            row.alive, row.idle = np.ones(live, np.int64), 0
-
-    def _cut(self, state: Any, alive: NDArray[np.intp]) -> None:
-        kept = np.take(state.state.data, alive, self._axes[state.name])
-        state.state = library().Tensor(np.ascontiguousarray(kept))
+    def _cut(self, row: OvRow) -> None:
+        """Copy what is alive of the row's cache together."""
+        alive = np.flatnonzero(row.alive)
+        tensor = library().Tensor
+        for state in row.request.query_state():
+            kept = np.take(state.state.data, alive, self._axes[state.name])
+            state.state = tensor(np.ascontiguousarray(kept))
+        row.alive, row.idle = np.ones(len(alive), np.int64), 0
