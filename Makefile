@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install install-vllm demo test test-llamacpp test-openvino test-peers test-vllm test-ray lint bench bench-bridge bench-neural bench-tailored bench-tasks bench-tokens
+.PHONY: install install-vllm demo test test-llamacpp test-openvino test-peers test-vllm test-ray lint bench bench-bridge bench-engines bench-neural bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -149,3 +149,18 @@ bench-neural: install
 		--keep-all --json results/distilled_mixed.json
 	$(BIN)/python benchmarks/neural.py build/mixed $(MIXED) --model $(MIXED_MODEL) --layers 4 --limit 24 \
 		--json results/neural_mixed.json
+
+# Engines side by side, for merged models ENGINES/models/TASK. Wants vLLM (make install-vllm), arctic-inference with it,
+# llama-cpp-python here, and in the environment GENAI openvino-genai, in OPTIMUM optimum-intel.
+GENAI ?= build/genai
+OPTIMUM ?= build/optimum
+SIDE = $(ENGINES) home_assistant=$(TRACES) $(foreach task,snips sql_advising,$(task)=$(TASKS)/$(task).jsonl)
+
+bench-engines: install
+	$(BIN)/python benchmarks/engines_files.py $(SIDE) --optimum $(OPTIMUM)/bin
+	for task in home_assistant snips sql_advising; do $(VLLM)/bin/python -m tascel profile --engine vllm \
+		--model $(ENGINES)/models/$$task -- --max-model-len 1024 --kv-cache-memory-bytes 268435456 --dtype bfloat16; done
+	$(BIN)/python benchmarks/engines.py $(SIDE) --python vllm=$(VLLM)/bin/python --python genai=$(GENAI)/bin/python \
+		--split train --prompts 1 --json build/engines_primed.json
+	$(BIN)/python benchmarks/engines.py $(SIDE) --python vllm=$(VLLM)/bin/python --python genai=$(GENAI)/bin/python \
+		--tune 6 --json results/engines.json

@@ -10,6 +10,7 @@ python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, head
 python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
 python benchmarks/table.py neural     docs/neural.md's: neural drafts beside n-grams, by task
 python benchmarks/table.py bridge     docs/bridge.md's: a large model, a small one, and both
+python benchmarks/table.py engines    engines side by side, with and without drafts
 """
 
 from __future__ import annotations
@@ -299,6 +300,53 @@ def vllm() -> str:
     return "\n".join(lines)
 
 
+def engines() -> str:
+    """Engines on one machine, by task, quickest first: tokens a second, milliseconds an answer,
+    how many times as fast as stock transformers and as ours under PyTorch, memory, load, score."""
+    names = {
+        "transformers": "transformers `generate`",
+        "transformers-lookup": "its prompt lookup",
+        "tascel": "**tascel, PyTorch**",
+        "vllm": "vLLM",
+        "vllm-best": "its best drafts",
+        "vllm-tascel": "**tascel in vLLM**",
+        "llamacpp": "llama.cpp",
+        "llamacpp-lookup": "its prompt lookup",
+        "llamacpp-tascel": "**tascel in llama.cpp**",
+        "genai": "OpenVINO GenAI",
+        "genai-lookup": "its prompt lookup",
+        "openvino-fp16": "**tascel, OpenVINO**",
+        "openvino-int8": "**tascel, OpenVINO**",
+    }
+    lines = [
+        "| task | engine | weights | tokens/s | ms an answer: mean, median | over transformers "
+        "(95 %) | over tascel, PyTorch (95 %) | MB | load, s | right | as transformers |",
+        f"|---|---|---|{'---:|' * 8}",
+    ]
+    report = json.loads((RESULTS / "engines.json").read_text(encoding="utf-8"))
+    for task, found in report["tasks"].items():
+        for row in sorted(found["rows"], key=lambda row: row["ms_mean"]):
+            over = row["faster_than"]
+            same = row["same_as_reference"]
+            cells = [
+                f"{task} ({row['prompts']})",
+                names[row["name"]],
+                row["settings"].get("form", "bf16"),
+                f"{row['tokens_per_second']:.0f}",
+                f"{row['ms_mean']:.0f}, {row['ms_median']:.0f}",
+                *(
+                    "{:.2f}× ({:.2f}–{:.2f})".format(*over[other]) if over.get(other) else ""
+                    for other in ("transformers", "tascel")
+                ),
+                f"{row['rss_bytes'] / 1e6:.0f}",
+                f"{row['load_seconds']:.1f}",
+                f"{row['exact']:.0%}",
+                "" if same is None else f"{same:.0%}",
+            ]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def milliseconds(row: dict) -> float:
     return row["prefill_ms"] + row["decode_ms"]
 
@@ -319,5 +367,6 @@ if __name__ == "__main__":
         "vllm": vllm,
         "bridge": bridge,
         "neural": neural,
+        "engines": engines,
     }
     print(tables.get(sys.argv[-1], table)())
