@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 TASCEL = (sys.executable, "-m", "tascel")
 FORMS = ("fp16", "int8")
 #: llama.cpp's names of what a float32 GGUF is quantised to.
-QUANTISED = {"q4_1": "LLAMA_FTYPE_MOSTLY_Q4_1", "q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0"}
+QUANTISED = {"q8_0": "LLAMA_FTYPE_MOSTLY_Q8_0"}
 
 
 def main() -> None:

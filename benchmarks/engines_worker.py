@@ -64,19 +64,9 @@ def tascel(job: dict[str, Any]) -> Answer:
 
 def llamacpp(job: dict[str, Any]) -> Answer:
     """llama-cpp-python without drafts, with its prompt lookup, or with a bundle's draft."""
-    import llama_cpp.llama_cpp as native
     from llama_cpp import Llama
     from llama_cpp.llama_speculative import LlamaPromptLookupDecoding
 
-    # 0.3.36 dies of an illegal instruction where it finds AMX: without these buffers it uses none.
-    default = native.llama_model_default_params
-
-    def without_amx() -> Any:
-        params = default()
-        params.use_extra_bufts = False
-        return params
-
-    native.llama_model_default_params = without_amx
     options: dict[str, Any] = {
         "n_ctx": job["context"],
         "n_threads": job["threads"],
