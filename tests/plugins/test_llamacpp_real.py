@@ -175,6 +175,17 @@ def test_answers_one_after_the_other_share_what_was_read(llama, stock):
     llama.draft_model = None
 
 
+def test_the_draft_alone_in_the_stock_class(toy_gguf, stock):
+    import llama_cpp
+
+    whole = llama_cpp.Llama(str(toy_gguf), logits_all=True, verbose=False, **ONE)
+    for prompt in ([5, 6, 7, 8], [5, 6, 9], [*range(3, 90)]):
+        plain = answer(stock, prompt, 30, temp=0.0)
+        found, draft = drafted(whole, Oracle(plain, {3, 9}, 6), prompt, 30, temp=0.0)
+        assert found == plain
+        assert draft.accepted > 5
+
+
 def test_a_draft_hears_every_pass_once(llama, stock):
     prompt = [5, 6, 7, 8]
     plain = answer(stock, prompt, 20, temp=0.0)
@@ -218,12 +229,15 @@ def test_with_log_probabilities(toy_gguf, bundle):
 
 
 def test_the_bundles_own_draft(toy_gguf, bundle):
+    from llama_cpp.llama_speculative import LlamaDraftModel
+
     opened = open_llama(toy_gguf, bundle, attach=True, **ONE)
     plain = open_plain(toy_gguf, **ONE)
     for record in range(5):
         prompt = bundle.records().prompts[record].tolist()
         assert answer(opened, prompt, 40, temp=0.0) == answer(plain, prompt, 40, temp=0.0)
     assert opened.draft_model.calls
+    assert isinstance(opened.draft_model, LlamaDraftModel)
     assert opened.worth is None  # nobody asked
     chat = [{"role": "user", "content": "light 3"}]
     said = [

@@ -55,17 +55,17 @@ def open_llama(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     check(opened, gguf)
     llama = open_plain(gguf, **options)
-    if refused := cannot_draft(llama):
-        if attach:
-            raise ModelError(f"{gguf}: {refused}", "Leave `attach` out")
+    refused = cannot_draft(llama)
+    if refused and attach:
+        raise ModelError(f"{gguf}: {refused}", "Leave `attach` out")
+    if refused or attach is False:
         return llama
     price = price_of(llama, setting_of(gguf, llama, options), progress=profile)
     how = replace(config or DraftConfig(), trees=False)
     how = replace(how, most=min(how.most, MOST, llama.n_batch - 1))
-    if attach is None:
+    if not attach:
         llama.worth = kept_worth(opened, price, how)
-        attach = llama.worth.pays
-    if attach:
+    if attach or llama.worth.pays:
         draft = opened.draft(how)
         llama.draft_model = LlamaDraft(draft, price, llama.n_vocab(), llama.n_ctx(), how.most)
     return llama
