@@ -164,6 +164,7 @@ class FakeEngine:
         self.vocab_size, self.context_limit = vocab_size, context_limit
         self.draft_limit = facts.get("draft_limit", context_limit)
         self.eos_ids = frozenset(facts.get("eos_ids", ()))
+        self.packed = facts.get("packed", True)
         self.trees, self.drafts = facts.get("trees", True), facts.get("drafts", True)
         self.order, self.spread = facts.get("order", 3), facts.get("spread", 2.0)
         self.cache_tokens = facts.get("cache_tokens", 1 << 30)

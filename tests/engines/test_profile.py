@@ -50,6 +50,25 @@ def test_batches_are_measured_by_all_their_tokens(fake_engine, limit, widest):
     assert seen[-1][0] == seen[-1][1] == len({*seen})
 
 
+def test_rows_one_after_the_other_cost_what_each_costs_alone(fake_engine):
+    engine = fake_engine(packed=False)
+    points = measure_all(engine)
+    assert {*engine.batches} == {1}
+    for rows in profile.BATCHES:
+        assert points[rows] == {rows * n: rows * points[1][n] for n in profile.BATCH_WIDTHS}
+
+
+def test_what_earlier_rounds_left_is_not_measured(fake_engine):
+    class Engine(fake_engine):
+        def open(self, prompt, size, tenant=None):
+            assert not self.prefixes
+            return super().open(prompt, size, tenant)
+
+    engine = Engine()
+    measure_all(engine)
+    assert engine.prefixes
+
+
 def test_batches_that_the_cache_does_not_hold_are_left_out(fake_engine):
     assert list(measure_all(fake_engine(cache_tokens=4 * 192))) == [1, 4]
 

@@ -74,6 +74,8 @@ class Engine(Protocol):
     trees: bool
     #: Whether rejected tokens can be taken back; otherwise nothing may be drafted.
     drafts: bool
+    #: Whether rows share a pass; otherwise they run one after the other.
+    packed: bool
     #: Tokens that all rows together may hold.
     cache_tokens: int
     #: Passes that guess; None if it has none, or cannot take tokens back.

@@ -139,8 +139,10 @@ def measure_all(
     engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, dict[int, float]]:
     """Least milliseconds of a pass by its rows and, of all rows together, tokens; a lone row is
-    measured again where something else was running."""
-    total = ROUNDS + BATCH_ROUNDS * len(BATCHES)
+    measured again where something else was running. Rows that run one after the other cost what
+    each costs alone."""
+    batches = BATCHES if engine.packed else ()
+    total = ROUNDS + BATCH_ROUNDS * len(batches)
     prefixes, engine.prefixes = engine.prefixes, False  # every round as if it were the first
     points = measure(engine, 1, lambda done: progress(done, total))
     for _ in range(AGAIN):
@@ -149,7 +151,10 @@ def measure_all(
         more = measure(engine, 1, lambda done: progress(done, total))
         points = {width: min(ms, more[width]) for width, ms in points.items()}
     found = {1: points}
-    for at, rows in enumerate(BATCHES):
+    if not engine.packed:
+        alone = {width: points[width] for width in BATCH_WIDTHS if width in points}
+        found |= {rows: {rows * n: rows * ms for n, ms in alone.items()} for rows in BATCHES}
+    for at, rows in enumerate(batches):
         done_before = ROUNDS + BATCH_ROUNDS * at
         found[rows] = measure(engine, rows, lambda done, n=done_before: progress(n + done, total))
     engine.prefixes = prefixes

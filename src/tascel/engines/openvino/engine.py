@@ -60,7 +60,7 @@ class OpenVinoEngine:
             processor lacks `dtype`, or tokens cannot be taken back.
     """
 
-    trees = False
+    trees = packed = False
     rough: Rough | None = None
 
     def __init__(
