@@ -46,7 +46,7 @@ def read_header(gguf: str | Path) -> dict[str, Any]:
             return _Header(file).pairs(count)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})", "Check the path") from None
-    except (struct.error, KeyError, ValueError, OverflowError, MemoryError):
+    except (struct.error, KeyError, ValueError, OverflowError, MemoryError, RecursionError):
         raise ModelError(f"{path}: its header is cut off or damaged", "Copy it again") from None
 
 
