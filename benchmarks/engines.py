@@ -21,12 +21,12 @@ import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from engines_contenders import CONTENDERS, Settings
 from engines_numbers import show, summary
 from engines_process import Worker
 from vllm_speed import speculation
@@ -38,75 +38,9 @@ from tascel.traces.folds import folds, groups
 from tascel.traces.read import read_traces
 from tascel.types import Trace
 
-Settings = Mapping[str, Any]
 Line = dict[str, Any]
-#: Training prompts that each contender answers before the clock counts.
-WARM_UP = 2
-
-
-def grid(**values: Sequence[Any]) -> list[Settings]:
-    return [dict(zip(values, chosen, strict=True)) for chosen in product(*values.values())]
-
-
-@dataclass(frozen=True)
-class Contender:
-    """Who runs (a function of `engines_worker.py`), in which environment, with which file, and the
-    settings worth trying, the first as it ships; `form` is the model's, and part of its name."""
-
-    kind: str
-    model: str
-    settings: Sequence[Settings] = ({},)
-    bundle: bool = False
-
-
-CONTENDERS: Mapping[str, Contender] = {
-    "transformers": Contender("transformers", "models/{task}"),
-    "transformers-lookup": Contender(
-        "transformers", "models/{task}", grid(prompt_lookup_num_tokens=(10, 5, 3))
-    ),
-    "tascel": Contender("tascel", "models/{task}", grid(dtype=("bfloat16",)), bundle=True),
-    "vllm": Contender("vllm", "models/{task}", grid(method=("none",))),
-    "vllm-best": Contender(
-        "vllm",
-        "models/{task}",
-        [
-            {"method": "suffix"},
-            # The best of six on held-out training prompts of snips, where ngram was no faster than
-            # no drafts at all (results/vllm_speed_snips.json).
-            {"method": "warmed", "num_speculative_tokens": 32, "max_tree_depth": 64,
-             "max_spec_factor": 1.0, "min_token_prob": 0.3},
-        ],
-    ),
-    "vllm-tascel": Contender(
-        "vllm", "models/{task}", grid(method=("tascel",), num_speculative_tokens=(32,))
-    ),
-    # Not Q4_1: the base model was dequantised from it, and rounding to it again takes back part of
-    # what fine-tuning changed.
-    "llamacpp": Contender("llamacpp", "gguf/{task}-{form}.gguf", grid(form=("q8_0",))),
-    "llamacpp-lookup": Contender(
-        "llamacpp",
-        "gguf/{task}-{form}.gguf",
-        grid(form=("q8_0",), num_pred_tokens=(10, 4, 2), max_ngram_size=(2,)),
-    ),
-    "llamacpp-tascel": Contender(
-        "llamacpp", "gguf/{task}-{form}.gguf", grid(form=("q8_0",)), bundle=True
-    ),
-    "genai": Contender(
-        "genai", "genai/{task}-{form}", grid(form=("int8", "fp16"), backend=("PA", "SDPA"))
-    ),
-    "genai-lookup": Contender(
-        "genai",
-        "genai/{task}-{form}",
-        grid(form=("int8", "fp16"), backend=("PA",), num_assistant_tokens=(5, 3, 10),
-             max_ngram_size=(3,)),
-    ),
-    "openvino-fp16": Contender(
-        "tascel", "openvino/{task}-{form}", grid(form=("fp16",), engine=("openvino",)), bundle=True
-    ),
-    "openvino-int8": Contender(
-        "tascel", "openvino/{task}-{form}", grid(form=("int8",), engine=("openvino",)), bundle=True
-    ),
-}  # fmt: skip
+#: So many training prompts each contender answers before the clock counts.
+WARM_UP = 1
 
 
 def main() -> None:
@@ -119,6 +53,7 @@ def main() -> None:
     parser.add_argument("--prompts", type=int, default=60)
     parser.add_argument("--fewer", action="append", default=[], metavar="[NAME][@TASK]=N")
     parser.add_argument("--tune", type=int, default=0, metavar="N")
+    parser.add_argument("--tune-on", metavar="TASK", help="tune on this one for all of them")
     parser.add_argument("--max-tokens", type=int, default=256)
     parser.add_argument("--context", type=int, default=1024)
     parser.add_argument("--threads", type=int, default=os.cpu_count())
@@ -129,13 +64,16 @@ def main() -> None:
         "threads": args.threads,
         "split": args.split,
         "tuned_on": args.tune,
+        "tuned_with": args.tune_on,
         "max_tokens": args.max_tokens,
         "tasks": {},
     }
     kept = Kept(args.json.with_suffix(".runs.jsonl"))
-    for pair in args.traces:
-        task, _, traces = pair.partition("=")
-        report["tasks"][task] = Bench(args, kept, task, traces).report()
+    pairs = [pair.partition("=")[::2] for pair in args.traces]
+    benches = {task: Bench(args, kept, task, traces) for task, traces in pairs}
+    for task, bench in benches.items():
+        tuner = benches[args.tune_on or task]
+        report["tasks"][task] = bench.report({name: tuner.tuned(name) for name in bench.names})
         args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     show(report)
 
@@ -180,11 +118,10 @@ class Bench:
         asked = test if args.split == "test" else self.held[WARM_UP:]
         self.asked = asked[: max(self.most.values())]
 
-    def report(self) -> dict[str, Any]:
-        chosen = {name: self.tuned(name) for name in self.names}
+    def report(self, chosen: Mapping[str, Settings]) -> dict[str, Any]:
         entrants = [(name, chosen[name]) for name in self.names]
         answers = self.answers(self.args.split, entrants, self.asked, "")
-        used = [self.kept.find(self.key(self.args.split, *one, kind="used")) for one in entrants]
+        used = [self.used(self.args.split, *one) for one in entrants]
         return {
             "prompts": len(self.asked),
             "prompt_tokens": sum(map(len, self.prompts(self.asked))) / len(self.asked),
@@ -225,7 +162,8 @@ class Bench:
         with ExitStack() as stack, TemporaryDirectory() as logs:
             workers: dict[str, Worker] = {}
             for number, (label, entrant) in enumerate(zip(labels, entrants, strict=True)):
-                if missing[label]:
+                unknown = kind != "tune" and self.used(kind, *entrant) is None
+                if missing[label] or unknown:
                     log = Path(logs) / str(number)
                     workers[label] = stack.enter_context(self.worker(*entrant, bundle, log))
             of = dict(zip(labels, entrants, strict=True))
@@ -240,6 +178,10 @@ class Bench:
                 used = {"loaded": worker.loaded} | worker.memory()
                 self.kept.add(self.key(kind, *of[label], kind="used") | used)
         return found
+
+    def used(self, kind: str, name: str, settings: Settings) -> Line | None:
+        """What an entrant took to load and in memory, when it was last asked."""
+        return self.kept.find(self.key(kind, name, settings, kind="used"))
 
     def worker(self, name: str, settings: Settings, bundle: str, log: Path) -> Worker:
         """The contender, loaded and warmed up."""

@@ -84,7 +84,9 @@ class Worker:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit(self._log.read_text(errors="replace")[-4000:])
+            ended = self._process.wait()
+            log = self._log.read_text(errors="replace")[-4000:]
+            raise SystemExit(f"{log}\n{self._process.args} ended with {ended}")
         return json.loads(line)
 
     def _signal(self, which: int) -> None:
