@@ -163,4 +163,4 @@ bench-engines: install
 	$(BIN)/python benchmarks/engines.py $(SIDE) --python vllm=$(VLLM)/bin/python --python genai=$(GENAI)/bin/python \
 		--split train --prompts 1 --json build/engines_primed.json
 	$(BIN)/python benchmarks/engines.py $(SIDE) --python vllm=$(VLLM)/bin/python --python genai=$(GENAI)/bin/python \
-		--tune 6 --json results/engines.json
+		--tune 4 --tune-on snips --json results/engines.json
