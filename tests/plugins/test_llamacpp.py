@@ -175,6 +175,19 @@ def test_a_draft_that_is_always_wrong_is_rested():
     assert 1 <= offered <= 3
 
 
+def test_a_draft_that_earns_outlives_some_refusals():
+    """Ten tokens right bring more than the two refusals that follow cost."""
+    price = Price.from_points({1: 1.0, 11: 4.0})
+    script = Scripted(*[[7] * 10] * 8)
+    draft = LlamaDraft(script, price, VOCAB, 1000)
+    held = [1, 7]
+    asked = []
+    for right in (10, 10, 0, 0, 0, 10, 10):
+        asked.append(len(draft(ids(*held))))
+        held += [7] * right + [2]
+    assert asked == [10] * 7
+
+
 def test_drafts_pay_where_passes_are_cheap_and_not_where_they_are_dear(
     bundle, tmp_path, monkeypatch
 ):

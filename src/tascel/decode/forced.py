@@ -35,13 +35,14 @@ class Rules:
     """What holds for everybody: the price, and what the engine could check.
 
     Answers are cut at `max_tokens`, which alone decides how deep a draft may grow: an answer's
-    length is never told.
+    length is never told. Breakers save up so much of what drafting earns as `saved` says.
     """
 
     price: Price
     vocab_size: int
     trees: bool = True
     max_tokens: int = 512
+    saved: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,9 @@ def follow(
         _walk(draft, examples[0], "0", rules, None)
         if isinstance(draft, Forgetful):
             draft.forget()
-    breakers = {n: Breaker(rules.price) if e.guarded else None for n, e in entrants.items()}
+    breakers = {
+        n: Breaker(rules.price, rules.saved) if e.guarded else None for n, e in entrants.items()
+    }
     costs: dict[str, list[Cost]] = {name: [] for name in names}
     for at, example in enumerate(examples):
         first = at % len(names)

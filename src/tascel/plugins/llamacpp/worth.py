@@ -21,6 +21,7 @@ from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
 from tascel.errors import TascelError
+from tascel.plugins.llamacpp.draft import SAVED
 from tascel.route.seen import Seen
 from tascel.store.file import whole_file
 from tascel.traces.folds import folds, ways_of
@@ -51,7 +52,7 @@ class Worth:
 
 def kept_worth(bundle: Bundle, price: Price, config: DraftConfig) -> Worth:
     """`worth` of this bundle at this price, from the user's cache if it was asked before."""
-    asked = f"{bundle.manifest.to_json()} {price.rows} {price.ms.tolist()} {config}"
+    asked = f"{bundle.manifest.to_json()} {price.rows} {price.ms.tolist()} {config} {SAVED}"
     key = hashlib.sha256(asked.encode()).hexdigest()
     file = cache_folder("worth") / f"{key[:16]}.json"
     try:
@@ -90,6 +91,6 @@ def worth(bundle: Bundle, price: Price, config: DraftConfig | None = None, seed:
     examples = [example for example in examples if len(example.output) > 1]
     if not examples:
         return Worth(1.0, 0)
-    rules = Rules(price, size, trees=False)
+    rules = Rules(price, size, trees=False, saved=SAVED)
     costs = follow({"draft": Entrant(draft, guarded=True)}, examples, rules)["draft"]
     return Worth(speedup(costs, rules), len(examples))
