@@ -173,6 +173,28 @@ def test_the_folder_is_the_model_s(half, codec, tmp_path):
         assert file.stat().st_mode == (folder / FACTS).stat().st_mode
 
 
+def test_texts_end_where_a_rope_turns_otherwise(half, codec, tmp_path):
+    """Only the rope of short texts is in the graph."""
+    rope = {
+        "rope_type": "longrope",
+        "rope_theta": 10000.0,
+        "short_factor": [1.0] * 4,
+        "long_factor": [3.0] * 4,
+        "original_max_position_embeddings": 48,
+        "factor": 5.0,
+    }
+    model = half("Phi3", rope_parameters=rope, original_max_position_embeddings=48)
+    convert(model, codec, tmp_path / "o", form="fp16", weights="w")
+    facts = read_facts(tmp_path / "o")
+    assert facts.context_limit == facts.draft_limit == 48
+    text = np.resize(TEXT, 48)
+    found = Reader(tmp_path / "o").read(text)
+    np.testing.assert_allclose(found, own_logits(model, text), atol=1e-4)
+    longer = np.resize(TEXT, 60)
+    found = Reader(tmp_path / "o").read(longer)
+    assert np.abs(found - own_logits(model, longer)).max() > 0.1
+
+
 def test_int8_is_half_the_size_and_near(half, codec, tmp_path, capfd):
     model = half(hidden_size=64, intermediate_size=128)
     plain = convert(model, codec, tmp_path / "fp16", form="fp16", weights="w")

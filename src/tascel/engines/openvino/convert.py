@@ -113,11 +113,11 @@ def convert(
             f"{traits.name} is quantised already", "Export the model that it was made from"
         )
     model = cast(Any, model).float().eval()
-    ids = codec.output(_SENTENCE).astype(np.int64) % traits.vocab_size
-    truth = _own_logits(model, ids)
-    graph = _checked(model, traits.name, ids, truth, progress)
     # Beyond the switch a rope would turn otherwise than it was traced.
     limit = min(traits.context_limit, traits.rope_switch)
+    ids = codec.output(_SENTENCE)[:limit].astype(np.int64) % traits.vocab_size
+    truth = _own_logits(model, ids)
+    graph = _checked(model, traits.name, ids, truth, progress)
     eos_ids = tuple(sorted(traits.eos_ids))
     facts = Facts(weights, form, limit, limit, traits.vocab_size, eos_ids)
 
