@@ -93,6 +93,7 @@ class OpenVinoEngine:
         def rows(how: str) -> OvRows:
             compiled = _compiled(core, graph, settings | _HOW[how], folder)
             self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
+            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             names = {given.get_any_name() for given in compiled.inputs}
             return OvRows(
                 compiled.create_infer_request, names, axes, self.cache_tokens, _COPYING[how]
