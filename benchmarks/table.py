@@ -305,16 +305,16 @@ def engines() -> str:
     how many times as fast as stock transformers and as ours under PyTorch, memory, load, score."""
     names = {
         "transformers": "transformers `generate`",
-        "transformers-lookup": "its prompt lookup",
+        "transformers-lookup": "transformers, prompt lookup",
         "tascel": "**tascel, PyTorch**",
         "vllm": "vLLM",
-        "vllm-best": "its best drafts",
+        "vllm-best": "vLLM, suffix tree warmed with our corpus",
         "vllm-tascel": "**tascel in vLLM**",
         "llamacpp": "llama.cpp",
-        "llamacpp-lookup": "its prompt lookup",
+        "llamacpp-lookup": "llama.cpp, prompt lookup",
         "llamacpp-tascel": "**tascel in llama.cpp**",
         "genai": "OpenVINO GenAI",
-        "genai-lookup": "its prompt lookup",
+        "genai-lookup": "OpenVINO GenAI, prompt lookup",
         "openvino-fp16": "**tascel, OpenVINO**",
         "openvino-int8": "**tascel, OpenVINO**",
     }

@@ -90,6 +90,7 @@ def test_links_lead_somewhere():
         ("docs/vllm.md", ("vllm",)),
         ("docs/bridge.md", ("bridge",)),
         ("docs/neural.md", ("neural",)),
+        ("docs/openvino.md", ("engines",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):
