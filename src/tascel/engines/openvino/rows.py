@@ -21,7 +21,7 @@ from tascel.engines.openvino.graph import BEAM, IDS, MASK, PLACES, WANTED
 from tascel.engines.openvino.library import library
 from tascel.types import Ids
 
-#: Costs are counted in dead entries that a fed token looks at: about 5 ns for SmolLM2-135M on two
+#: Costs are counted in dead entries that a fed token looks at: about 5 µs for SmolLM2-135M on two
 #: cores. Reading a token of a prompt costs so many, and an answer will feed about so many tokens.
 READ, AHEAD = 70, 100
 
@@ -35,7 +35,7 @@ class OvRow:
     cost."""
 
     request: Any
-    size: int
+    size: int = 0
     tenant: str | None = None
     tokens: list[int] = field(default_factory=list[int])
     alive: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -90,7 +90,6 @@ class OvRows:
         self._create, self._inputs, self._axes = create, inputs, axes
         self._free, self._copying = tokens, copying
         self._closed: list[OvRow] = []
-        self._spare: list[Any] = []
         self.masks = True
         self.prefixes = False
 
@@ -100,12 +99,14 @@ class OvRows:
 
     def open(self, prompt: Ids, size: int, tenant: str | None = None) -> tuple[Row, int]:
         """A row, and how many of `prompt` it holds already."""
+        shared, row = self._alike(prompt, tenant) if self.prefixes else (0, None)
+        if row is None or not self._take_over(row, shared):
+            del self._closed[:1]  # requests are never more than rows were at a time
+            row, shared = OvRow(self._create()), 0
+        row.size, row.tenant = size, tenant
         self._free -= size
-        shared, closed = self._alike(prompt, tenant) if self.prefixes else (0, None)
-        if closed is None or not self._take_over(closed, shared):
-            return OvRow(self._request(), size, tenant), 0
-        closed.size = size
-        return closed, shared
+        self._make_room()
+        return row, shared
 
     def check(
         self, rows: Sequence[Row], leads: Sequence[Ids], proposals: Sequence[Proposal]
@@ -124,8 +125,8 @@ class OvRows:
             row.offered = []
             if rejected:
                 row.alive[-rejected:] = 0
-                if not self.masks or row.idle > self._copying * len(row.tokens):
-                    self._cut(row)
+            if row.idle > self._copying * len(row.tokens) or (rejected and not self.masks):
+                self._cut(row)
 
     def close(self, row: Row) -> None:
         """Free the row's part of the budget; its cache is kept for prompts that begin alike."""
@@ -136,13 +137,10 @@ class OvRows:
             row.offered = []
         if self.prefixes and row.tokens:
             self._closed.append(row)
-        else:
-            self._put_back(row)
+            self._make_room()
 
     def forget(self) -> None:
         """Drop what is kept of closed rows."""
-        for row in self._closed:
-            self._put_back(row)
         self._closed = []
 
     def _alike(self, prompt: Ids, tenant: str | None) -> tuple[int, OvRow | None]:
@@ -156,16 +154,10 @@ class OvRows:
                     best = shared, row
         return best
 
-    def _request(self) -> Any:
-        """A request with an empty cache: a spare one, that of the row closed first, or a new
-        one."""
-        if not self._spare and self._closed:
-            self._put_back(self._closed.pop(0))
-        return self._spare.pop() if self._spare else self._create()
-
-    def _put_back(self, row: OvRow) -> None:
-        row.request.reset_state()
-        self._spare.append(row.request)
+    def _make_room(self) -> None:
+        """Drop what was closed first until the rest is within what is left of the budget."""
+        while sum(len(row.alive) for row in self._closed) > self._free and self._closed:
+            self._closed.pop(0)
 
     def _pass(self, row: OvRow, lead: Ids, proposal: Proposal) -> OvVerdict:
         """Feed `lead` (prompt or root) and the proposal; logits after the last of `lead` on."""
@@ -210,8 +202,9 @@ class OvRows:
     def _cut(self, row: OvRow) -> None:
         """Copy what is alive of the row's cache together."""
         alive = np.flatnonzero(row.alive)
+        tokens, row.tokens = row.tokens, []  # until all parts agree, nobody shall take it over
         tensor = library().Tensor
         for state in row.request.query_state():
             kept = np.take(state.state.data, alive, self._axes[state.name])
             state.state = tensor(np.ascontiguousarray(kept))
-        row.alive, row.idle = np.ones(len(alive), np.int64), 0
+        row.alive, row.idle, row.tokens = np.ones(len(alive), np.int64), 0, tokens
