@@ -210,6 +210,51 @@ def test_the_budget_is_kept(opened):
     assert engine.fits(free)
 
 
+def test_closed_rows_take_no_more_than_the_budget_leaves(exported):
+    from tascel.engines.openvino.engine import OpenVinoEngine
+
+    engine = OpenVinoEngine(exported()[1], dtype="float32", threads=1, cache_tokens=64)
+    texts = [PROMPT, PROMPT[::-1].copy()]
+    rows = [engine.open(text, 30)[0] for text in texts]
+    engine.check(rows, texts, [Proposal.nothing()] * 2)
+    engine.keep(rows, [[], []])
+    for row in rows:
+        engine.close(row)
+    assert sum(len(row.tokens) for row in engine._rows._closed) == 24
+    engine.open(PROMPT + 9, 60)
+    assert sum(len(row.alive) for row in engine._rows._closed) <= 4
+
+
+def test_dead_entries_are_cut_out_where_nothing_is_refused_any_more(opened, monkeypatch):
+    model, engine = opened()
+    monkeypatch.setattr(engine._rows, "_copying", 1)
+    row, _ = engine.open(PROMPT, 60)
+    engine.check([row], [PROMPT], [Proposal.chain([7] * 8)])
+    engine.keep([row], [[]])
+    assert not row.alive.all()
+    for _ in range(4):
+        (verdict,) = engine.check([row], [PROMPT[:1]], [Proposal.nothing()])
+        engine.keep([row], [[]])
+    assert row.alive.all()
+    assert near(verdict.logits(-1), own(model, [*PROMPT, *[PROMPT[0]] * 4])[-1])
+    engine.close(row)
+
+
+def test_what_a_failed_cut_left_is_not_shared(opened, monkeypatch):
+    _, engine = opened()
+    monkeypatch.setattr(engine._rows, "masks", False)
+    row, _ = engine.open(PROMPT, 40)
+    engine.check([row], [PROMPT], [Proposal.chain([7])])
+    with monkeypatch.context() as patch:
+        patch.setattr("tascel.engines.openvino.rows.library", None)
+        with pytest.raises(TypeError):
+            engine.keep([row], [[]])
+    engine.close(row)
+    fresh, shared = engine.open(PROMPT, 40)
+    assert shared == 0
+    engine.close(fresh)
+
+
 class FailsOnce:
     """A request whose next pass fails when it is through, so that its cache has grown."""
 
@@ -253,8 +298,16 @@ def test_logits_that_are_no_numbers_are_refused():
         verdict.argmax(0)
 
 
-def test_a_prefill_computes_only_wanted_logits(opened):
-    _, engine = opened()
+@pytest.mark.parametrize(
+    ("family", "config"),
+    [
+        ("Llama", {}),
+        ("Phi", {}),  # its head has a bias
+        ("Gemma2", WINDOW | {"head_dim": 8, "final_logit_softcapping": 30.0}),
+    ],
+)
+def test_a_prefill_computes_only_wanted_logits(opened, family, config):
+    _, engine = opened(family, **config)
     row, _ = engine.open(PROMPT, 40)
     engine.check([row], [PROMPT], [Proposal.chain([3])])
     assert row.request.get_tensor("logits").shape == [1, 2, engine.vocab_size]
@@ -294,6 +347,27 @@ def test_what_cannot_be_taken_back_runs_plainly_or_not_at_all(exported, tmp_path
         module.OpenVinoEngine(folder)
     engine = module.OpenVinoEngine(folder, allow_no_drafts=True)
     assert (engine.drafts, engine.prefixes) == (False, False)
+
+
+def test_a_foreign_cache_that_cannot_be_cut_is_refused(exported, tmp_path, monkeypatch):
+    from tascel.engines.openvino import engine as module
+
+    names = module.length_axes
+    monkeypatch.setattr(module, "length_axes", lambda graph: dict.fromkeys(names(graph), 0))
+    folder = foreign(exported()[1], tmp_path / "other", sliding_window=8)
+    with pytest.raises(ModelError, match="cannot check drafts"):
+        module.OpenVinoEngine(folder, dtype="float32", threads=1)
+
+
+def test_threads_of_one_core_are_one_core():
+    from tascel.engines.openvino.engine import _cores
+
+    told = "\n\n".join(
+        f"processor\t: {at}\nphysical id\t: 0\ncore id\t\t: {at // 2}\nflags\t: amx_bf16"
+        for at in range(4)
+    )
+    assert [_cores(told, allowed) for allowed in ({0, 1}, {1, 2}, {0, 1, 2, 3})] == [1, 2, 2]
+    assert _cores("processor : 0\n\nprocessor : 1", {0, 1}) == 2
 
 
 def test_dtypes(exported, monkeypatch):

@@ -15,6 +15,7 @@ from tascel.engines.openvino.folder import (
     Facts,
     is_export,
     read_facts,
+    windowed,
     write_facts,
 )
 from tascel.errors import ModelError
@@ -169,3 +170,18 @@ def test_another_exporter_s_folder_may_lack_what_is_needed(foreign, folder):
     (folder / "config.json").unlink()
     with pytest.raises(ModelError, match=r"holds no config\.json"):
         read_facts(folder)
+
+
+@pytest.mark.parametrize(
+    ("config", "seen"),
+    [
+        ({}, False),
+        ({"sliding_window": None}, False),
+        ({"sliding_window": 8}, True),
+        ({"attention_chunk_size": 8}, True),
+        ({"window_size": 8}, True),
+        ({"text_config": {"sliding_window": 8}}, True),
+    ],
+)
+def test_layers_that_see_only_the_last_tokens_are_known(foreign, config, seen):
+    assert windowed(foreign(**config)) is seen

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,6 @@ class OpenVinoEngine:
         def rows(how: str) -> OvRows:
             compiled = _compiled(core, graph, settings | _HOW[how], folder)
             self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
-            self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
             names = {given.get_any_name() for given in compiled.inputs}
             return OvRows(
                 compiled.create_infer_request, names, axes, self.cache_tokens, _COPYING[how]
@@ -155,8 +155,9 @@ class OpenVinoEngine:
         tokens they have to be cut out."""
         for masks in (False,) if windowed else (True, False):
             self._rows.masks = masks
-            if self_check(self, trees=False)[0]:
-                return True, masks
+            with suppress(Exception):  # whatever a state raises that is no cache
+                if self_check(self, trees=False)[0]:
+                    return True, masks
         return False, False
 
 
@@ -172,14 +173,26 @@ def _compiled(core: Any, graph: Any, settings: dict[str, str], folder: Path) -> 
 
 def _bfloat16(core: Any) -> bool:
     """Whether bfloat16 can be trusted: OpenVINO has wrong products without AMX (its issue 38256),
-    and with AMX a single thread ends the process (33300)."""
+    and with AMX a single thread ends the process (33300): it takes one for each core."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        told = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        flags = ""
-    alone = len(os.sched_getaffinity(0)) == 1 if hasattr(os, "sched_getaffinity") else False
+        told = ""
     able = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    return able and "amx_bf16" in flags and not alone
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()
+    return able and "amx_bf16" in told and _cores(told, allowed) > 1
+
+
+def _cores(told: str, allowed: set[int]) -> int:
+    """How many cores the `allowed` processors are threads of, as /proc/cpuinfo tells."""
+    cores: set[tuple[str | None, str]] = set()
+    for part in told.split("\n\n"):
+        pairs = (line.partition(":") for line in part.splitlines())
+        facts = {name.strip(): value.strip() for name, _, value in pairs}
+        at = facts.get("processor", "")
+        if at.isdecimal() and int(at) in allowed:
+            cores.add((facts.get("physical id"), facts.get("core id", at)))
+    return len(cores)
 
 
 def _dtype(asked: str, form: str, bfloat16: bool) -> str:

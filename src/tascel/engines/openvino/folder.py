@@ -17,6 +17,8 @@ from tascel.errors import ModelError
 GRAPH, WEIGHTS, FACTS = "openvino_model.xml", "openvino_model.bin", "tascel.json"
 #: What the weights are kept as.
 FORMS = ("fp16", "int8")
+#: How configurations say that layers see only the last tokens.
+_WINDOWS = ("sliding_window", "attention_chunk_size", "window_size")
 _VERSION = 1
 _UNLIMITED = 1 << 30
 _AGAIN = "Export the model again: tascel export BUNDLE --model M --to openvino -o FOLDER"
@@ -59,7 +61,7 @@ def windowed(folder: Path) -> bool:
     config = _json(folder / "config.json")
     text: Any = config.get("text_config")
     parts: list[Any] = [config, text if isinstance(text, dict) else {}]
-    return any(part.get("sliding_window") for part in parts)
+    return any(part.get(name) for part in parts for name in _WINDOWS)
 
 
 def read_facts(folder: str | Path) -> Facts:

@@ -48,8 +48,16 @@ def length_axes(graph: Any) -> dict[str, int]:
     for variable in graph.get_variables():
         info = variable.info
         shape = info.data_shape
-        axes[info.variable_id] = max(at for at in range(len(shape)) if shape[at].is_dynamic)
+        free = [at for at in range(len(shape)) if shape[at].is_dynamic]
+        axes[info.variable_id] = max(free, default=0)
     return axes
+
+
+def _constant(node: Any) -> bool:
+    """Whether a node is numbers of the graph's own, which files may keep in half precision."""
+    while node.get_type_name() == "Convert":
+        node = node.input_value(0).get_node()
+    return node.get_type_name() == "Constant"
 
 
 def _narrow(graph: Any) -> None:
@@ -59,7 +67,7 @@ def _narrow(graph: Any) -> None:
     node = graph.output("logits").get_node().input_value(0).get_node()
     while node.get_type_name() in _AFTER_HEAD:
         before = [node.input_value(at).get_node() for at in range(len(node.inputs()))]
-        ahead = [one for one in before if one.get_type_name() != "Constant"]
+        ahead = [one for one in before if not _constant(one)]
         if len(ahead) != 1:
             return
         node = ahead[0]
