@@ -69,6 +69,22 @@ def test_what_earlier_rounds_left_is_not_measured(fake_engine):
     assert engine.prefixes
 
 
+def test_few_rejected_tokens_lie_in_the_cache_meanwhile(fake_engine):
+    class Engine(fake_engine):
+        rejected = 0
+
+        def open(self, prompt, size, tenant=None):
+            self.rejected = 0
+            return super().open(prompt, size, tenant)
+
+        def check(self, rows, leads, proposals):
+            assert self.rejected <= profile.REJECTED
+            self.rejected += len(proposals[0])
+            return super().check(rows, leads, proposals)
+
+    assert len(measure(Engine(packed=False))) > 10
+
+
 def test_batches_that_the_cache_does_not_hold_are_left_out(fake_engine):
     assert list(measure_all(fake_engine(cache_tokens=4 * 192))) == [1, 4]
 

@@ -33,6 +33,9 @@ BATCH_ROUNDS = 5
 #: Tokens in a row's cache while measuring: a short prompt's worth, or half of a small context
 #: or cache.
 CONTEXT = 96
+#: So many rejected tokens may lie in a row's cache before another row is taken: engines that run
+#: one row after the other may leave them there, masked, and pay for them in every later pass.
+REJECTED = 32
 #: A busy machine is measured again, so many times at most.
 AGAIN = 2
 MUCH_LESS = 0.8
@@ -178,8 +181,12 @@ def measure(
     times: dict[int, list[float]] = {rows * width: [] for width in widths}
     nothing: list[list[int]] = [[] for _ in range(rows)]
     for round_ in range(rounds):
-        opened = _open(engine, rows, prompt)
+        opened, rejected = _open(engine, rows, prompt), 0
         for width in widths if len(opened) == rows else ():
+            if rejected > REJECTED and not engine.packed:
+                for row in opened:
+                    engine.close(row)
+                opened, rejected = _open(engine, rows, prompt), 0
             proposal = Proposal.chain([(11 * i) % engine.vocab_size for i in range(width - 1)])
             started = perf_counter()
             verdicts = engine.check(opened, rows * [prompt[:1]], rows * [proposal])
@@ -187,6 +194,7 @@ def measure(
                 verdict.argmax(-1)
             engine.keep(opened, nothing)
             times[rows * width].append(perf_counter() - started)
+            rejected += width - 1
         for row in opened:
             engine.close(row)
         progress(round_ + 1)
