@@ -30,9 +30,11 @@ from tascel.bench.prompts import prompts
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
 from tascel.plugins.llamacpp import LlamaDraft, open_llama, open_plain, price_of, setting_of
+from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.worth import kept_worth
 
 CONTENDERS = ("stock", "lookup", "detour", "fixed", "tascel")
+OURS = DraftConfig(trees=False, saved=SAVED)
 FIXED = DraftConfig(priced=False, most=10, trees=False)
 
 
@@ -66,7 +68,7 @@ def contenders(gguf: Path, bundle: Bundle, names: Sequence[str], how: Mapping[st
 
     def detour() -> Any:
         llama = stock(str(gguf), **whole)
-        draft = bundle.draft(DraftConfig(trees=False))
+        draft = bundle.draft(OURS)
         llama.draft_model = LlamaDraft(draft, price, llama.n_vocab(), llama.n_ctx())
         return llama
 
@@ -139,7 +141,7 @@ def main() -> None:
             answers[name].add(llamas[name], prompt, ends, args.max_tokens)
             llamas[name].reset()
     plain = open_plain(args.gguf, **how)
-    found = kept_worth(bundle, price, DraftConfig(trees=False))
+    found = kept_worth(bundle, price, OURS)
     report = {
         "bundle": args.bundle.name,
         "gguf": args.gguf.name,

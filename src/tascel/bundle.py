@@ -204,8 +204,8 @@ class Bundle:
         def lane(name: str | None, ngrams: Sequence[NgramDraft], tallies: Sequence[Tally]) -> Lane:
             found = self.neural.of(name) if self.neural is not None else None
             if neural is None or found is None:
-                return Lane(name, ngrams, Policy(tallies))
-            return _widened(name, ngrams, found, neural)
+                return Lane(name, ngrams, Policy(tallies, config.saved))
+            return _widened(name, ngrams, found, neural, config.saved)
 
         made = pooled = draft(self.learned)
         if looks and config.routed and self.classifier is not None:
@@ -224,6 +224,7 @@ def _widened(
     ngrams: Sequence[NgramDraft],
     found: TaskChoices,
     neural: Callable[[int], Stemmed],
+    saved: float,
 ) -> Lane:
     """A task's lane with neural drafts beside its n-grams, which are extended as they are better
     alone."""
@@ -234,7 +235,7 @@ def _widened(
         for choice in found.choices
     ]
     tallies = [*found.ngrams, *(choice.tally for choice in found.choices)]
-    return Lane(name, (*ngrams, *drafts), Policy(tallies))
+    return Lane(name, (*ngrams, *drafts), Policy(tallies, saved))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

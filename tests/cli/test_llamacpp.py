@@ -22,3 +22,7 @@ def test_profile_measures_and_says_where(toy_gguf, tascel, monkeypatch, tmp_path
         code, _, err = tascel(*given, *more)
         assert code == 1
         assert said in err
+    monkeypatch.setattr("llama_cpp.llama_cpp.llama_model_is_recurrent", lambda _: True)
+    code, _, err = tascel(*given)
+    assert code == 1
+    assert "recurrent" in err

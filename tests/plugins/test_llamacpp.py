@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from contextlib import suppress
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +16,11 @@ from tascel.bundle import Bundle
 from tascel.draft.base import Proposal
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import Price
+from tascel.engines.profile import Setting, kept_price
 from tascel.errors import BundleError, ModelError
-from tascel.plugins.llamacpp import LlamaDraft, check, vocabulary_of
+from tascel.plugins.llamacpp import LlamaDraft, check, passes, vocabulary_of
 from tascel.plugins.llamacpp.header import form_of, read_header
+from tascel.plugins.llamacpp.llama import _told
 from tascel.plugins.llamacpp.worth import kept_worth, worth
 
 VOCAB = 50
@@ -40,6 +43,11 @@ def test_a_header_says_what_the_converter_wrote(toy_gguf, tokenizer):
     assert vocabulary_of(toy_gguf)[: len(tokenizer)] == [
         tokenizer.convert_ids_to_tokens(id_) for id_ in range(len(tokenizer))
     ]
+
+
+def test_a_header_that_names_no_form_is_not_taken_for_float32():
+    assert form_of({}) == form_of({"general.file_type": [0]}) == "unknown"
+    assert form_of({"general.file_type": 7}) == "Q8_0"
 
 
 @pytest.mark.parametrize("size", [0, 3, 4, 8, 20, 24, 40, 200, 1000])
@@ -186,6 +194,45 @@ def test_a_draft_that_earns_outlives_some_refusals():
         asked.append(len(draft(ids(*held))))
         held += [7] * right + [2]
     assert asked == [10] * 7
+
+
+def test_what_a_task_earned_is_saved_up_as_the_config_says(bundle):
+    price = Price.from_points({1: 1.0, 11: 4.0})
+    for saved, rests in ((0.0, True), (24.0, False)):
+        policy = bundle.draft(DraftConfig(saved=saved)).lanes[0].policy
+        assert policy.allows(price)
+        for right in (10, 10, 0, 0):
+            policy.record(10, right)
+        assert policy.allows(price) != rests
+
+
+def test_an_answer_that_is_dropped_late_does_not_end_the_next_one():
+    script, draft = drafting([7, 8], [9, 9])
+
+    def answering(*prompt):
+        yield 3
+        draft(ids(*prompt, 3))
+        yield 7
+
+    first = _told(answering(1, 2), draft)
+    assert [next(first), next(first)] == [3, 7]
+    second = _told(answering(5, 6), draft)
+    assert [next(second), next(second)] == [3, 7]
+    first.close()
+    assert draft.offered == 2
+    assert script.heard.count("close") == 1
+    second.close()
+    assert script.heard[-2:] == [([7], 0), "close"]
+
+
+def test_a_price_that_was_measured_beside_something_else_is_measured_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
+    rounds = [{1: 90.0, 2: 20.0}, {1: 10.0, 2: 30.0}]
+    monkeypatch.setattr(passes, "measure", lambda *_: rounds.pop(0))
+    setting = Setting("m", "w", "cpu", "Q8_0", 2, "llama.cpp of x")
+    price = passes.price_of(SimpleNamespace(n_ctx=lambda: 512), setting)
+    assert price.curve(1, 1).tolist() == [10.0, 20.0]
+    assert np.array_equal(kept_price(setting).ms, price.ms)
 
 
 def test_drafts_pay_where_passes_are_cheap_and_not_where_they_are_dear(

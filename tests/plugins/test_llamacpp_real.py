@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -269,6 +272,42 @@ def test_a_price_is_measured_once_and_kept(toy_gguf, llama, monkeypatch, tmp_pat
     assert (price.ms > 0).all()
     assert np.array_equal(kept_price(setting).ms, price.ms)
     assert setting_of(toy_gguf, llama, {"type_k": 8}) != setting
+    narrow = open_plain(toy_gguf, **ONE | {"n_batch": 8})
+    assert setting_of(toy_gguf, narrow, ONE).runtime.endswith("passes of at most 8 tokens")
+    assert "passes" not in setting.runtime
+
+
+@pytest.fixture(scope="module")
+def quantised(toy_gguf, tmp_path_factory):
+    from llama_cpp import llama_cpp as native
+
+    file = tmp_path_factory.mktemp("quantised") / "toy.gguf"
+    how = native.llama_model_quantize_default_params()
+    how.ftype, how.nthread = native.LLAMA_FTYPE_MOSTLY_Q8_0, 1
+    assert native.llama_model_quantize(str(toy_gguf).encode(), str(file).encode(), how) == 0
+    return file
+
+
+def test_quantised_weights_are_kept_from_kernels_that_may_die(toy_gguf, quantised, monkeypatch):
+    monkeypatch.setattr("llama_cpp.llama_print_system_info", lambda: b"CPU : AMX_INT8 = 1 | ")
+    with pytest.warns(UserWarning, match=r"toy\.gguf: .* compiled with AMX"):
+        llama = open_plain(quantised, **ONE)
+    assert not llama.model_params.use_extra_bufts
+    assert "weights not repacked" in setting_of(quantised, llama, ONE).runtime
+    assert open_plain(toy_gguf, **ONE).model_params.use_extra_bufts
+    monkeypatch.undo()
+    monkeypatch.setattr("llama_cpp.llama_print_system_info", lambda: b"CPU : AVX2 = 1 | ")
+    assert open_plain(quantised, **ONE).model_params.use_extra_bufts
+
+
+def test_quantised_weights_are_read_however_llama_cpp_was_compiled(quantised):
+    """In a process of its own, which an illegal instruction would end."""
+    code = (
+        "from tascel.plugins.llamacpp import open_plain\n"
+        f"open_plain({str(quantised)!r}, n_ctx=64, n_threads=1).eval([*range(3, 40)])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_what_cannot_be_drafted_for_is_refused_by_name(toy_gguf, bundle, monkeypatch, tmp_path):
@@ -294,8 +333,9 @@ def test_what_cannot_be_drafted_for_is_refused_by_name(toy_gguf, bundle, monkeyp
         open_llama(toy_gguf, bundle, attach=True)
 
 
-def test_another_version_is_refused(monkeypatch, toy_gguf):
+@pytest.mark.parametrize("version", ["0.4.1", "0.4.0rc1"])
+def test_another_version_is_refused(monkeypatch, toy_gguf, version):
     llama_class.cache_clear()
-    monkeypatch.setattr("llama_cpp.__version__", "0.4.1")
-    with pytest.raises(ModelError, match=r"llama-cpp-python 0\.4\.1; we know 0\.3\.36"):
+    monkeypatch.setattr("llama_cpp.__version__", version)
+    with pytest.raises(ModelError, match=rf"llama-cpp-python {version}; we know 0\.3\.36"):
         open_plain(toy_gguf)

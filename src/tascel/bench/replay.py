@@ -113,7 +113,8 @@ def entrants(
     for done, (name, chosen) in enumerate(settings.items(), start=1):
         progress("getting ready", done, len(settings))
         made[name] = Entrant(peers.make(name, chosen), guarded=name in rivals.VARIANTS)
-    made["tascel"] = Entrant(bundle.draft(DraftConfig(trees=rules.trees)), guarded=True)
+    config = DraftConfig(trees=rules.trees, saved=rules.saved)
+    made["tascel"] = Entrant(bundle.draft(config), guarded=True)
     return made
 
 

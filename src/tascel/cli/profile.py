@@ -9,6 +9,7 @@ import typer
 
 from tascel.cli import options
 from tascel.cli.console import out, progress
+from tascel.errors import ModelError
 
 if TYPE_CHECKING:
     from tascel.draft.price import Price
@@ -72,10 +73,12 @@ def _in_vllm(model: str, flags: list[str]) -> Setting:
 
 
 def _in_llamacpp(gguf: str, flags: list[str]) -> tuple[Price, Setting]:
-    from tascel.plugins.llamacpp import open_plain, options_of, price_of, setting_of
+    from tascel.plugins.llamacpp import cannot_draft, open_plain, options_of, price_of, setting_of
 
     chosen = options_of(flags)
     llama = open_plain(gguf, **chosen)
+    if refused := cannot_draft(llama):
+        raise ModelError(f"{gguf}: {refused}", "There is nothing to measure for it then")
     setting = setting_of(gguf, llama, chosen)
     with progress() as report:
         price = price_of(

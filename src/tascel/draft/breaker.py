@@ -24,7 +24,8 @@ class Breaker:
 
     Args:
         price: what passes cost.
-        saved: so much of gains is saved up after all, for a draft that gets better as it goes.
+        saved: so much of gains is saved up after all: for a draft that gets better as it goes, or
+            where refusals are dear.
         longest: no rest has more steps.
     """
 

@@ -50,7 +50,8 @@ class DraftConfig:
     to at most `most` tokens, as a tree or a chain, and, if `priced`, only while the next one pays.
     `neighbours` and `slots` are sources of `calibrated` that can be left out; `routed` gives every
     prompt the draft of its task, where the bundle has several. Neural drafts of a bundle may hold
-    `neural_bytes` of weights of their own at a time; with 0 there are none.
+    `neural_bytes` of weights of their own at a time; with 0 there are none. So much of what a
+    task's drafts earned is `saved` up for lean stretches, in passes of one token.
     """
 
     rule: Rule = "calibrated"
@@ -64,6 +65,7 @@ class DraftConfig:
     slots: bool = True
     routed: bool = True
     neural_bytes: int = 512 << 20
+    saved: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -53,11 +53,11 @@ class Policy:
     """Chooses among the drafts of one task, and rests them where none pays.
 
     `tallies`: what each made of the same held-out answers, the task's own n-grams first. So much of
-    what drafting earns is `saved` up as `Breaker` takes it; set it before the first step.
+    what drafting earns is `saved` up, as `Breaker` takes it.
     """
 
     def __init__(self, tallies: Sequence[Tally], saved: float = 0.0) -> None:
-        self._tallies, self.saved = tallies, saved
+        self._tallies, self._saved = tallies, saved
         self._breaker: Breaker | None = None
 
     def choose(self, price: Price | None) -> int:
@@ -72,7 +72,7 @@ class Policy:
     def allows(self, price: Price) -> bool:
         """Whether this step may be drafted."""
         if self._breaker is None:
-            self._breaker = Breaker(price, self.saved)
+            self._breaker = Breaker(price, self._saved)
         return self._breaker.allows()
 
     def record(self, offered: int, accepted: int, drafting: float = 0.0) -> None:

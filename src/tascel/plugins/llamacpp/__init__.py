@@ -1,6 +1,7 @@
 """A bundle's drafts inside llama-cpp-python."""
 
 from tascel.plugins.llamacpp.draft import LlamaDraft as LlamaDraft
+from tascel.plugins.llamacpp.opening import cannot_draft as cannot_draft
 from tascel.plugins.llamacpp.opening import open_llama as open_llama
 from tascel.plugins.llamacpp.opening import open_plain as open_plain
 from tascel.plugins.llamacpp.opening import options_of as options_of

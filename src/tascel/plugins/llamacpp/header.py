@@ -21,6 +21,8 @@ _FORMS = {
     11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
     17: "Q5_K_M", 18: "Q6_K", 32: "BF16",
 }  # fmt: skip
+#: Those that round nothing that was published.
+WHOLE = ("F32", "F16", "BF16")
 
 
 def read_header(gguf: str | Path) -> dict[str, Any]:
@@ -51,9 +53,9 @@ def read_header(gguf: str | Path) -> dict[str, Any]:
 
 
 def form_of(header: dict[str, Any]) -> str:
-    """How the weights are stored, such as "Q4_K_M"."""
-    kind = header.get("general.file_type", 0)
-    return _FORMS.get(kind, f"file type {kind}")
+    """How the weights are stored, such as "Q4_K_M"; "unknown" where the file does not say."""
+    kind = header.get("general.file_type")
+    return _FORMS.get(kind, f"file type {kind}") if isinstance(kind, int) else "unknown"
 
 
 class _Header:

@@ -7,6 +7,7 @@ needed: here a prompt has the logits of its last token, and a draft those of its
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 from functools import lru_cache
 from importlib import import_module
@@ -32,7 +33,7 @@ def llama_cpp() -> Any:
         raise ModelError(
             f"llama-cpp-python cannot be imported ({error})", "pip install 'tascel[llamacpp]'"
         ) from None
-    numbers = tuple(int(part) for part in package.__version__.split(".")[:3])
+    numbers = tuple(int(part) for part in re.findall(r"\d+", package.__version__)[:3])
     if not VERSIONS[0] <= numbers < VERSIONS[1]:
         first, last = (".".join(map(str, version)) for version in VERSIONS)
         raise ModelError(
@@ -43,11 +44,11 @@ def llama_cpp() -> Any:
     return package
 
 
-@lru_cache(maxsize=1)
-def llama_class() -> Any:
-    """`llama_cpp.Llama` with what stands above. Made when it is asked for: the package may not be
-    there."""
-    return type("Llama", (Checking, llama_cpp().Llama), {})
+@lru_cache(maxsize=2)
+def llama_class(repacked: bool = True) -> Any:
+    """`llama_cpp.Llama` with what stands above, and with weights `repacked` or not. Made when it is
+    asked for: the package may not be there."""
+    return type("Llama", (Checking, llama_cpp().Llama), {"repacked": repacked})
 
 
 class Checking:
@@ -56,9 +57,11 @@ class Checking:
     Attributes:
         wanted: of how many of the last tokens that are evaluated logits are needed, where there is
             no draft to tell.
+        repacked: whether llama.cpp may lay weights out as its kernels for this processor want them.
     """
 
     wanted = 1
+    repacked = True
     worth: Worth | None = None
     n_tokens: int
     n_batch: int
@@ -68,7 +71,18 @@ class Checking:
     _batch: Any
     _logits_all: bool
     _requires_eval: bool
+    _model_params: Any
     _known = 0
+
+    @property
+    def model_params(self) -> Any:
+        """How the file is opened: what `Llama` sets, and `repacked`, which it has no option for."""
+        return self._model_params
+
+    @model_params.setter
+    def model_params(self, params: Any) -> None:
+        params.use_extra_bufts = self.repacked
+        self._model_params = params
 
     def eval(self, tokens: Sequence[int]) -> None:
         """Evaluate `tokens` behind those that are known."""
@@ -117,6 +131,7 @@ class Checking:
 def _told(answer: Any, draft: LlamaDraft) -> Generator[int, Any]:
     """The tokens of `answer`, of which the draft hears as they come."""
     draft.end()
+    draft.owner = answer
     calls, written, given = draft.calls, list[int](), None
     try:
         while True:
@@ -129,4 +144,6 @@ def _told(answer: Any, draft: LlamaDraft) -> Generator[int, Any]:
         return
     finally:
         answer.close()
-        draft.end(written if draft.calls == calls else ())
+        if draft.owner is answer:  # else another has begun, and this one is dropped late
+            draft.end(written if draft.calls == calls else ())
+            draft.owner = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from inspect import signature
@@ -12,7 +13,8 @@ from typing import Any
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
 from tascel.errors import ModelError, RequestError
-from tascel.plugins.llamacpp.draft import MOST, LlamaDraft
+from tascel.plugins.llamacpp.draft import MOST, SAVED, LlamaDraft
+from tascel.plugins.llamacpp.header import WHOLE, form_of, read_header
 from tascel.plugins.llamacpp.llama import llama_class, llama_cpp
 from tascel.plugins.llamacpp.passes import price_of, setting_of
 from tascel.plugins.llamacpp.vocabulary import check
@@ -61,7 +63,7 @@ def open_llama(
     if refused or attach is False:
         return llama
     price = price_of(llama, setting_of(gguf, llama, options), progress=profile)
-    how = replace(config or DraftConfig(), trees=False)
+    how = replace(config or DraftConfig(saved=SAVED), trees=False)
     how = replace(how, most=min(how.most, MOST, llama.n_batch - 1))
     if not attach:
         llama.worth = kept_worth(opened, price, how)
@@ -72,19 +74,28 @@ def open_llama(
 
 
 def open_plain(gguf: str | Path, **options: Any) -> Any:
-    """A `Llama` of our kind without drafts, quiet unless `verbose` is given.
+    """A `Llama` of our kind without drafts, quiet unless `verbose` is given. A warning says where
+    llama.cpp's kernels for AMX are kept away from quantised weights.
 
     Raises:
         ModelError: as `open_llama`.
         RequestError: `Llama` has no such option; it would not say so.
     """
-    make = llama_class()
     known = signature(llama_cpp().Llama).parameters
     if unknown := [name for name in options if name not in known]:
         raise RequestError(
             f"llama-cpp-python's Llama has no option {', '.join(unknown)}",
             f"It has {', '.join(known)}",
         )
+    deadly = _deadly(gguf)
+    if deadly:
+        warnings.warn(
+            f"{gguf}: this llama.cpp was compiled with AMX, whose kernels for quantised weights "
+            "die of an illegal instruction with some compilers: they are not used, which is "
+            "slower. Compile it without AMX, see docs/llamacpp.md",
+            stacklevel=2,
+        )
+    make = llama_class(not deadly)
     try:
         return make(str(Path(gguf).expanduser()), **{"verbose": False} | options)
     except (ValueError, RuntimeError, TypeError) as error:
@@ -111,6 +122,13 @@ def options_of(flags: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             chosen[name] = value
     return chosen
+
+
+def _deadly(gguf: str | Path) -> bool:
+    """Whether llama.cpp may die of this file: compilers drop what its kernels for AMX need (its
+    pull request 26954), and nothing of a process is left to say so."""
+    built: bytes = llama_cpp().llama_print_system_info()
+    return b"AMX_INT8 = 1" in built and form_of(read_header(gguf)) not in WHOLE
 
 
 def cannot_draft(llama: Any) -> str | None:

@@ -10,10 +10,12 @@ from typing import Any
 
 from tascel.draft.price import Price
 from tascel.engines.profile import (
+    AGAIN,
     CONTEXT,
     ROUNDS,
     WIDTHS,
     Setting,
+    disturbed,
     keep_price,
     kept_price,
     machine,
@@ -29,7 +31,7 @@ SECONDS, FEWEST = 20.0, 3
 #: Options that change what a pass costs; the others are read from the opened model.
 _OPTIONS = (
     "n_gpu_layers", "flash_attn", "type_k", "type_v", "n_ubatch", "offload_kqv", "swa_full",
-    "logits_all",
+    "logits_all", "op_offload", "split_mode", "main_gpu", "tensor_split", "numa",
 )  # fmt: skip
 
 
@@ -45,6 +47,10 @@ def setting_of(gguf: str | Path, llama: Any, options: Mapping[str, Any] | None =
     context = llama.context_params
     if context.n_threads_batch != context.n_threads:
         how.append(f"{context.n_threads_batch} threads for drafts")
+    if not llama.model_params.use_extra_bufts:
+        how.append("weights not repacked")
+    if (widest := _widths(llama)[-1]) < WIDTHS[-1]:
+        how.append(f"passes of at most {widest} tokens")
     on_gpu = llama.model_params.n_gpu_layers and package.llama_supports_gpu_offload()
     return Setting(
         model=" + ".join(public_command([str(part) for part in weights])),
@@ -64,12 +70,18 @@ def price_of(
     anew: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Price:
-    """The price for `setting`: from its file, else measured now (seconds) and kept there."""
+    """The price for `setting`: from its file, else measured now (seconds; again where something
+    else was running) and kept there."""
     if not anew and (known := kept_price(setting)) is not None:
         return known
-    points = {1: measure(llama, progress)}
-    keep_price(setting, points, _context(llama))
-    return Price.from_rows(points)
+    points = measure(llama, progress)
+    for _ in range(AGAIN):
+        if not disturbed(points):
+            break
+        more = measure(llama, progress)
+        points = {width: min(ms, more[width]) for width, ms in points.items()}
+    keep_price(setting, {1: points}, _context(llama))
+    return Price.from_points(points)
 
 
 def measure(
@@ -78,7 +90,7 @@ def measure(
     """Least milliseconds of a pass by its tokens, of each of which the logits are made; interleaved
     over widths. `llama` is of `llama_class`."""
     context, vocab = _context(llama), llama.n_vocab()
-    widths = [w for w in WIDTHS if w == 1 or w <= min(llama.n_ctx() - context, llama.n_batch)]
+    widths = _widths(llama)
     times: dict[int, list[float]] = {width: [] for width in widths}
     draft, llama.draft_model = llama.draft_model, None
     llama.reset()
@@ -100,6 +112,12 @@ def measure(
         llama.wanted, llama.draft_model = 1, draft
         llama.reset()
     return {width: 1000 * min(seconds[1:]) for width, seconds in times.items()}
+
+
+def _widths(llama: Any) -> list[int]:
+    """Tokens of a pass for which its context and batches have room."""
+    most = min(llama.n_ctx() - _context(llama), llama.n_batch)
+    return [width for width in WIDTHS if width == 1 or width <= most]
 
 
 def _context(llama: Any) -> int:

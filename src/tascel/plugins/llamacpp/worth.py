@@ -84,7 +84,7 @@ def worth(bundle: Bundle, price: Price, config: DraftConfig | None = None, seed:
     rest = rest.some(np.flatnonzero(~held).tolist())
     size = bundle.manifest.vocab_size
     known = Knowledge.of(rest.outputs, [*rest.words], [*rest.about], size)
-    how = replace(config or DraftConfig(), trees=False)
+    how = replace(config or DraftConfig(saved=SAVED), trees=False)
     draft = NgramDraft(known, bundle.learned.trust, reader, bundle.manifest.eos_ids, how)
     draft.warm()
     examples = [Example(records.prompts[i], records.outputs[i]) for i in tried]
