@@ -164,8 +164,10 @@ def _engine(engine: Known) -> Finding:
 
 
 def _measured() -> Iterator[Finding]:
-    """Of every model that was measured in several ways, the one with the quickest passes."""
-    kept = [one for one in kept_prices() if not one.tailored]
+    """Of every model that was measured in several ways with what is installed, the one with the
+    quickest passes."""
+    here = {name for name, engine in ENGINES.items() if engine.version()}
+    kept = [one for one in kept_prices() if one.engine.name in here and not one.tailored]
     if not kept:
         remedy = "`tascel profile` measures a model, `tascel advise` compares engines for a task"
         yield Finding("measured passes", "none yet", "ok", remedy)

@@ -13,12 +13,14 @@ from pathlib import Path
 import pytest
 
 from tascel.advise.engines import advise, candidates
+from tascel.bench.replay import compare
 from tascel.codec import Codec
 from tascel.engines.hf.load import fingerprint
-from tascel.engines.known import ENGINES, kept_prices
+from tascel.engines.known import Known, kept_prices
 from tascel.engines.openvino.folder import GRAPH, WEIGHTS, Facts, write_facts
 from tascel.engines.profile import Setting, keep_price, machine
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
+from tascel.plugins.llamacpp.draft import SAVED
 
 RUNTIMES = {
     "hf": "torch 2.13, packed",
@@ -33,6 +35,7 @@ TO_GGUF = Path(__file__).parents[2] / "benchmarks" / "to_gguf.py"
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
+    monkeypatch.setattr(Known, "version", lambda self: "1")  # all are installed
     monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -91,6 +94,31 @@ def test_the_engine_whose_answers_come_soonest_is_first(toy_folder, export, gguf
     json.dumps(found)
 
 
+def test_llama_cpp_is_replayed_as_its_plugin_drafts(toy_folder, gguf, lamps, monkeypatch):
+    seen = {}
+
+    def watched(bundle, known, settings, rules, progress):
+        seen[rules.price.plain()] = rules.saved
+        return compare(bundle, known, settings, rules, progress)
+
+    monkeypatch.setattr("tascel.advise.engines.compare", watched)
+    keep("hf", fingerprint(toy_folder), FLAT)
+    (llama,) = candidates(str(gguf))
+    keep("llamacpp", llama.weights, {width: ms / 2 for width, ms in FLAT.items()}, "F32")
+    found = advise(lamps, [toy_folder, gguf], limit=3)
+    assert seen == {10.0: 0.0, 5.0: SAVED}
+    assert found["recommendation"]["commands"][-1].endswith('"bundle", n_threads=2)')
+
+
+def test_an_engine_that_was_measured_and_is_not_here_is_to_be_installed(
+    toy_folder, export, lamps, monkeypatch
+):
+    keep("openvino", fingerprint(toy_folder), FLAT, "int8")
+    monkeypatch.setattr(Known, "version", lambda self: None)
+    found = advise(lamps, [export], limit=3)
+    assert found["recommendation"]["commands"][0] == "pip install 'tascel[openvino]'"
+
+
 def test_milliseconds_are_those_of_the_passes(toy_folder, lamps):
     keep("hf", fingerprint(toy_folder), FLAT)
     (line,) = advise(lamps, [toy_folder], limit=3)["engines"]
@@ -102,9 +130,7 @@ def test_milliseconds_are_those_of_the_passes(toy_folder, lamps):
 
 
 def test_what_was_not_measured_is_named_with_its_command(toy_folder, export, lamps, monkeypatch):
-    monkeypatch.setattr(
-        type(ENGINES["hf"]), "version", lambda self: None if self.name == "vllm" else "1"
-    )
+    monkeypatch.setattr(Known, "version", lambda self: None if self.name == "vllm" else "1")
     found = advise(lamps, [toy_folder, export], limit=3)
     assert found["engines"] == []
     assert [entry["do"] for entry in found["to_measure"]] == [

@@ -26,6 +26,7 @@ from tascel.engines.known import Kept, kept_prices
 from tascel.engines.openvino.folder import is_export, read_facts
 from tascel.engines.weights import sampled
 from tascel.errors import BundleError, ModelError, RequestError
+from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.vocabulary import check
 from tascel.types import Trace
 
@@ -158,7 +159,9 @@ class _Task:
 
     def replay(self, candidate: Candidate, kept: Kept, progress: Progress) -> dict[str, Any]:
         """What an answer takes by one price."""
-        rules = Rules(kept.price, self.bundle.codec.vocab_size, trees=kept.trees)
+        size = self.bundle.codec.vocab_size
+        saved = SAVED if candidate.engine == "llamacpp" else 0.0
+        rules = Rules(kept.price, size, trees=kept.trees, saved=saved)
         costs = compare(self.bundle, self.known, {}, rules, progress)["tascel"]
         return _line(candidate, kept, costs, self.sizes()["prompt_tokens"])
 

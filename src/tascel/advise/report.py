@@ -128,12 +128,15 @@ def _commands(line: dict[str, Any], asked: Asked) -> list[str]:
     on = asked.on if model == asked.model else ["--model", model]
     if engine not in ("hf", "llamacpp"):
         on += ["--engine", engine]
+    known = ENGINES[engine]
+    get = [] if known.version() else [known.install]  # it was here, or is elsewhere
     if not line["drafts"]:
-        return []
+        return get
     made = join(["tascel", "build", asked.traces, *asked.on, "-o", "bundle"])
     if engine == "llamacpp":
-        return [made, f'python: tascel.plugins.llamacpp.open_llama("{model}", "bundle")']
-    return [made, join(["tascel", "serve", "bundle", *on])]
+        how = f'"{model}", "bundle", n_threads={line["threads"]}'
+        return [*get, made, f"python: tascel.plugins.llamacpp.open_llama({how})"]
+    return [*get, made, join(["tascel", "serve", "bundle", *on])]
 
 
 def _measure(engine: str, model: str, asked: Asked) -> str:
