@@ -31,7 +31,7 @@ test-openvino: install
 	$(BIN)/python -m pip install -e '.[openvino-export]' openvino-genai
 	$(BIN)/python -m pytest -m openvino
 
-# Tests inside llama-cpp-python, which is compiled here (some minutes), with the demo's real model too.
+# Tests inside llama-cpp-python, which is compiled here (some minutes).
 test-llamacpp: install
 	$(BIN)/python -m pip install -e '.[llamacpp]'
 	$(BIN)/python -m pytest -m llamacpp
