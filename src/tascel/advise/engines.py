@@ -7,7 +7,7 @@ profile` keeps, and drafts learn from most of the traces and walk along the answ
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
 from tempfile import TemporaryDirectory
@@ -160,8 +160,9 @@ class _Task:
     def replay(self, candidate: Candidate, kept: Kept, progress: Progress) -> dict[str, Any]:
         """What an answer takes by one price."""
         size = self.bundle.codec.vocab_size
-        saved = SAVED if candidate.engine == "llamacpp" else 0.0
-        rules = Rules(kept.price, size, trees=kept.trees, saved=saved)
+        rules = Rules(kept.price, size, trees=kept.trees)
+        if candidate.engine == "llamacpp":
+            rules = replace(rules, saved=SAVED)
         costs = compare(self.bundle, self.known, {}, rules, progress)["tascel"]
         return _line(candidate, kept, costs, self.sizes()["prompt_tokens"])
 

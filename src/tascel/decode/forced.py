@@ -17,7 +17,7 @@ import numpy as np
 from tascel.decode.walk import follow as along
 from tascel.decode.walk import trim
 from tascel.draft.base import Attentive, Draft, Forgetful, Proposal
-from tascel.draft.breaker import Breaker
+from tascel.draft.breaker import SAVED, Breaker
 from tascel.draft.price import Price
 from tascel.types import SOURCES, Ids, Request
 
@@ -42,7 +42,7 @@ class Rules:
     vocab_size: int
     trees: bool = True
     max_tokens: int = 512
-    saved: float = 0.0
+    saved: float = SAVED
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tascel.draft.base import Proposal
+from tascel.draft.breaker import SAVED
 from tascel.draft.kernels import growing, learning
 from tascel.draft.kernels.evidence import GROUPS, SHARES
 from tascel.draft.kernels.growing import Limits, Rows
@@ -65,7 +66,7 @@ class DraftConfig:
     slots: bool = True
     routed: bool = True
     neural_bytes: int = 512 << 20
-    saved: float = 0.0
+    saved: float = SAVED
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tascel.draft.breaker import Breaker
+from tascel.draft.breaker import SAVED, Breaker
 from tascel.draft.price import Price
 
 WIDEST = 64  # passes that offer more count as this wide
@@ -56,7 +56,7 @@ class Policy:
     what drafting earns is `saved` up, as `Breaker` takes it.
     """
 
-    def __init__(self, tallies: Sequence[Tally], saved: float = 0.0) -> None:
+    def __init__(self, tallies: Sequence[Tally], saved: float = SAVED) -> None:
         self._tallies, self._saved = tallies, saved
         self._breaker: Breaker | None = None
 
