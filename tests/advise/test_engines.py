@@ -15,6 +15,7 @@ import pytest
 from tascel.advise.engines import advise, candidates
 from tascel.bench.replay import compare
 from tascel.codec import Codec
+from tascel.draft.ngram import DraftConfig
 from tascel.engines.hf.load import fingerprint
 from tascel.engines.known import Known, kept_prices
 from tascel.engines.openvino.folder import GRAPH, WEIGHTS, Facts, write_facts
@@ -106,7 +107,7 @@ def test_llama_cpp_is_replayed_as_its_plugin_drafts(toy_folder, gguf, lamps, mon
     (llama,) = candidates(str(gguf))
     keep("llamacpp", llama.weights, {width: ms / 2 for width, ms in FLAT.items()}, "F32")
     found = advise(lamps, [toy_folder, gguf], limit=3)
-    assert seen == {10.0: 0.0, 5.0: SAVED}
+    assert seen == {10.0: DraftConfig().saved, 5.0: SAVED} and DraftConfig().saved != SAVED
     assert found["recommendation"]["commands"][-1].endswith('"bundle", n_threads=2)')
 
 
