@@ -107,7 +107,8 @@ def test_llama_cpp_is_replayed_as_its_plugin_drafts(toy_folder, gguf, lamps, mon
     (llama,) = candidates(str(gguf))
     keep("llamacpp", llama.weights, {width: ms / 2 for width, ms in FLAT.items()}, "F32")
     found = advise(lamps, [toy_folder, gguf], limit=3)
-    assert seen == {10.0: DraftConfig().saved, 5.0: SAVED} and DraftConfig().saved != SAVED
+    assert seen == {10.0: DraftConfig().saved, 5.0: SAVED}
+    assert DraftConfig().saved != SAVED
     assert found["recommendation"]["commands"][-1].endswith('"bundle", n_threads=2)')
 
 
