@@ -246,7 +246,7 @@ def test_what_a_failed_cut_left_is_not_shared(opened, monkeypatch):
     row, _ = engine.open(PROMPT, 40)
     engine.check([row], [PROMPT], [Proposal.chain([7])])
     with monkeypatch.context() as patch:
-        patch.setattr("tascel.engines.openvino.rows.library", None)
+        patch.setattr("tascel.engines.openvino.rows.openvino", None)
         with pytest.raises(TypeError):
             engine.keep([row], [[]])
     engine.close(row)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from tascel.codec import Codec
 from tascel.engines.openvino.folder import FACTS, FORMS, GRAPH, WEIGHTS, Facts, write_facts
-from tascel.engines.openvino.library import library
+from tascel.engines.openvino.package import openvino
 from tascel.errors import ModelError
 from tascel.store.disk import flush
 from tascel.store.file import is_full
@@ -170,7 +170,7 @@ def _save(graph: Any, file: Path, form: str) -> None:
             graph = nncf.compress_weights(graph, mode=nncf.CompressWeightsMode.INT8_ASYM)
     # As optimum-intel: eight bits, a runtime's own choice, are too few for some models' keys.
     graph.set_rt_info("f16", ["runtime_options", "KV_CACHE_PRECISION"])
-    library().save_model(graph, file, compress_to_fp16=True)
+    openvino().save_model(graph, file, compress_to_fp16=True)
 
 
 def _configure(model: Any, codec: Codec, folder: Path) -> None:
@@ -215,7 +215,7 @@ def _own_logits(model: Any, ids: NDArray[np.int64]) -> Logits:
 def _logits(graph: Any, ids: NDArray[np.int64]) -> Logits:
     """Logits of the same text, read piece by piece; some tokens between are wrong ones, and masked
     afterwards."""
-    request = library().Core().compile_model(graph, "CPU", EXACT).create_infer_request()
+    request = openvino().Core().compile_model(graph, "CPU", EXACT).create_infer_request()
     half = len(ids) // 2
     places = (0, half, half + 2, half + 3, len(ids))
     seen: list[int] = []

@@ -12,7 +12,7 @@ from tascel.decode.engine import Rough, Row, Verdict
 from tascel.draft.base import Proposal
 from tascel.engines.openvino.folder import is_ours, read_facts, windowed
 from tascel.engines.openvino.graph import length_axes, read_graph
-from tascel.engines.openvino.library import library
+from tascel.engines.openvino.package import openvino
 from tascel.engines.openvino.rows import OvRows
 from tascel.engines.selfcheck import self_check
 from tascel.errors import ModelError
@@ -79,7 +79,7 @@ class OpenVinoEngine:
         self.eos_ids, self.vocab_size = frozenset(facts.eos_ids), facts.vocab_size
         longest = min(facts.context_limit, 4 * CACHE_TOKENS)
         self.cache_tokens = cache_tokens or max(CACHE_TOKENS, longest)
-        ov = library()
+        ov = openvino()
         core = ov.Core()
         graph = read_graph(core, folder)
         self.dtype = _dtype(dtype, facts.form, _bfloat16(core))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tascel.engines.openvino.folder import GRAPH
-from tascel.engines.openvino.library import library
+from tascel.engines.openvino.package import openvino
 from tascel.errors import ModelError
 
 #: What a graph may ask for; `WANTED` is ours.
@@ -63,7 +63,7 @@ def _constant(node: Any) -> bool:
 def _narrow(graph: Any) -> None:
     """Pick, before the head, the tokens that the new input `WANTED`, i64[n], lists; leave the graph
     as it is where no head is found."""
-    ov, ops = library(), library("openvino.opset13")
+    ov, ops = openvino(), openvino("openvino.opset13")
     node = graph.output("logits").get_node().input_value(0).get_node()
     while node.get_type_name() in _AFTER_HEAD:
         before = [node.input_value(at).get_node() for at in range(len(node.inputs()))]

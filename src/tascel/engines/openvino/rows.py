@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tascel.decode.engine import Row, Verdict, common, not_numbers
 from tascel.draft.base import Proposal
 from tascel.engines.openvino.graph import BEAM, IDS, MASK, PLACES, WANTED
-from tascel.engines.openvino.library import library
+from tascel.engines.openvino.package import openvino
 from tascel.types import Ids
 
 #: Costs are counted in dead entries that a fed token looks at: about 5 µs for SmolLM2-135M on two
@@ -203,7 +203,7 @@ class OvRows:
         """Copy what is alive of the row's cache together."""
         alive = np.flatnonzero(row.alive)
         tokens, row.tokens = row.tokens, []  # until all parts agree, nobody shall take it over
-        tensor = library().Tensor
+        tensor = openvino().Tensor
         for state in row.request.query_state():
             kept = np.take(state.state.data, alive, self._axes[state.name])
             state.state = tensor(np.ascontiguousarray(kept))

@@ -14,11 +14,11 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel, masking_utils
 from transformers.cache_utils import DynamicLayer
 
-from tascel.engines.openvino.library import library
+from tascel.engines.openvino.package import openvino
 from tascel.errors import ModelError
 
-ov, ops = library(), library("openvino.opset13")
-steps = library("openvino._offline_transformations")
+ov, ops = openvino(), openvino("openvino.opset13")
+steps = openvino("openvino._offline_transformations")
 masking: Any = masking_utils  # its types are partly unknown
 INPUTS = ("input_ids", "attention_mask", "position_ids")
 #: What a masked score is: no infinity, since a row that sees nothing would be no number, and within

@@ -8,7 +8,7 @@ from typing import Any
 from tascel.errors import ModelError
 
 
-def library(part: str = "openvino") -> Any:
+def openvino(part: str = "openvino") -> Any:
     """A module of OpenVINO, untyped.
 
     Raises:
