@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import signal
 
-from tascel import workers
 from tascel.errors import TraceError
+from tascel.workers import processes
 
 
 def square(job, out, tick):
@@ -42,7 +42,7 @@ def die_telling(job, out, tick, folder):
     once = folder / "once"
     if job == 3 and not once.exists():
         once.touch()
-        if lock := getattr(workers._shared, "get_lock", None):
+        if lock := getattr(processes._shared, "get_lock", None):
             lock().acquire()
         os.kill(os.getpid(), signal.SIGKILL)
     tick(1)

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from tascel import workers
 from tascel.errors import TascelError, TraceError
 from tascel.workers import Crew, checked
 
@@ -119,7 +118,7 @@ def test_what_another_machine_wrote_may_be_seen_late(work, tmp_path, monkeypatch
     crew._hands = late(0.05)
     found = crew.run("squaring", jobs(2), work.square, quiet)
     assert [path.read_text() for path in found.values()] == ["0", "1"]
-    monkeypatch.setattr(workers, "_ARRIVES", 0)
+    monkeypatch.setattr("tascel.workers.crew._ARRIVES", 0)
     crew._hands = late(0.5)
     with pytest.raises(TascelError, match="is not here"):
         crew.run("again", {"r": 1}, work.square, quiet)
