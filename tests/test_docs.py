@@ -91,6 +91,7 @@ def test_links_lead_somewhere():
         ("docs/bridge.md", ("bridge",)),
         ("docs/neural.md", ("neural",)),
         ("docs/openvino.md", ("engines",)),
+        ("docs/openvino.md", ("again",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):

@@ -87,7 +87,7 @@ def test_the_engine_whose_answers_come_soonest_is_first(toy_folder, export, gguf
     said = found["recommendation"]
     assert said["words"].startswith("Take OpenVINO, exported, int8")
     assert "Its weights are rounded" in said["words"]
-    assert "PyTorch, toy-model0, float32 rounds none." in said["words"]
+    assert "PyTorch, toy-model0, float32 on 2 threads rounds none." in said["words"]
     build, serve = said["commands"]
     assert build == f"tascel build TRACES --model {toy_folder} -o bundle"
     assert serve == f"tascel serve bundle --model {export} --engine openvino"

@@ -25,6 +25,7 @@ from tascel.plugins.llamacpp.worth import kept_worth, worth
 
 VOCAB = 50
 FREE = Price.free()
+CHAINS = DraftConfig(trees=False)
 
 
 @pytest.fixture(scope="module")
@@ -239,8 +240,8 @@ def test_drafts_pay_where_passes_are_cheap_and_not_where_they_are_dear(
     bundle, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
-    cheap = worth(bundle, Price.from_points({1: 1000.0, 32: 1001.0}))
-    dear = worth(bundle, Price.from_points({1: 1000.0, 2: 2000.0, 32: 32000.0}))
+    cheap = worth(bundle, Price.from_points({1: 1000.0, 32: 1001.0}), CHAINS)
+    dear = worth(bundle, Price.from_points({1: 1000.0, 2: 2000.0, 32: 32000.0}), CHAINS)
     assert cheap.pays
     assert cheap.gain > 2 * dear.gain
     assert not dear.pays
@@ -250,8 +251,8 @@ def test_drafts_pay_where_passes_are_cheap_and_not_where_they_are_dear(
 def test_what_drafts_are_worth_is_asked_once(bundle, tmp_path, monkeypatch):
     monkeypatch.setenv("TASCEL_CACHE", str(tmp_path))
     price = Price.from_points({1: 1000.0, 32: 1001.0})
-    found = kept_worth(bundle, price, DraftConfig())
+    found = kept_worth(bundle, price, CHAINS)
     monkeypatch.setattr("tascel.plugins.llamacpp.worth.worth", lambda *_: 1 / 0)
-    assert kept_worth(bundle, price, DraftConfig()) == found
+    assert kept_worth(bundle, price, CHAINS) == found
     with pytest.raises(ZeroDivisionError):
-        kept_worth(bundle, Price.from_points({1: 10.0, 32: 20.0}), DraftConfig())
+        kept_worth(bundle, Price.from_points({1: 10.0, 32: 20.0}), CHAINS)

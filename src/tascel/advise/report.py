@@ -72,9 +72,11 @@ def report(
 
 def title(line: dict[str, Any]) -> str:
     """What people call an engine's line."""
-    where = "" if line["device"] == "cpu" else f" on {line['device']}"
+    count = line["threads"]
+    threads = f"{count} thread{'s' if count > 1 else ''}"
+    where = threads if line["device"] == "cpu" else line["device"]
     name = ENGINES[line["engine"]].title
-    return f"{name}, {Path(line['model']).name}, {line['dtype']}{where}"
+    return f"{name}, {Path(line['model']).name}, {line['dtype']} on {where}"
 
 
 def _pays(line: dict[str, Any]) -> bool:

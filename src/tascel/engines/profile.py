@@ -138,6 +138,17 @@ def disturbed(points: Mapping[int, float]) -> bool:
     return any(wider < MUCH_LESS * max(ms[:i]) for i, wider in enumerate(ms) if i)
 
 
+def undisturbed(measured: Callable[[], dict[int, float]]) -> dict[int, float]:
+    """The least of several measurements by width: again while something else seems to run."""
+    points = measured()
+    for _ in range(AGAIN):
+        if not disturbed(points):
+            break
+        more = measured()
+        points = {width: min(ms, more[width]) for width, ms in points.items()}
+    return points
+
+
 def measure_all(
     engine: Engine, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> dict[int, dict[int, float]]:
@@ -147,12 +158,7 @@ def measure_all(
     batches = BATCHES if engine.packed else ()
     total = ROUNDS + BATCH_ROUNDS * len(batches)
     prefixes, engine.prefixes = engine.prefixes, False  # every round as if it were the first
-    points = measure(engine, 1, lambda done: progress(done, total))
-    for _ in range(AGAIN):
-        if not disturbed(points):
-            break
-        more = measure(engine, 1, lambda done: progress(done, total))
-        points = {width: min(ms, more[width]) for width, ms in points.items()}
+    points = undisturbed(lambda: measure(engine, 1, lambda done: progress(done, total)))
     found = {1: points}
     if not engine.packed:
         alone = {width: points[width] for width in BATCH_WIDTHS if width in points}

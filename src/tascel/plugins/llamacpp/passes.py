@@ -10,15 +10,14 @@ from typing import Any
 
 from tascel.draft.price import Price
 from tascel.engines.profile import (
-    AGAIN,
     CONTEXT,
     ROUNDS,
     WIDTHS,
     Setting,
-    disturbed,
     keep_price,
     kept_price,
     machine,
+    undisturbed,
 )
 from tascel.engines.weights import sampled
 from tascel.plugins.llamacpp.header import form_of, read_header
@@ -74,12 +73,7 @@ def price_of(
     else was running) and kept there."""
     if not anew and (known := kept_price(setting)) is not None:
         return known
-    points = measure(llama, progress)
-    for _ in range(AGAIN):
-        if not disturbed(points):
-            break
-        more = measure(llama, progress)
-        points = {width: min(ms, more[width]) for width, ms in points.items()}
+    points = undisturbed(lambda: measure(llama, progress))
     keep_price(setting, {1: points}, _context(llama))
     return Price.from_points(points)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 
 import numpy as np
 
@@ -21,7 +21,6 @@ from tascel.draft.knowledge import Knowledge
 from tascel.draft.ngram import DraftConfig, NgramDraft
 from tascel.draft.price import Price
 from tascel.errors import TascelError
-from tascel.plugins.llamacpp.draft import SAVED
 from tascel.route.seen import Seen
 from tascel.store.file import whole_file
 from tascel.traces.folds import folds, ways_of
@@ -52,7 +51,7 @@ class Worth:
 
 def kept_worth(bundle: Bundle, price: Price, config: DraftConfig) -> Worth:
     """`worth` of this bundle at this price, from the user's cache if it was asked before."""
-    asked = f"{bundle.manifest.to_json()} {price.rows} {price.ms.tolist()} {config} {SAVED}"
+    asked = f"{bundle.manifest.to_json()} {price.rows} {price.ms.tolist()} {config}"
     key = hashlib.sha256(asked.encode()).hexdigest()
     file = cache_folder("worth") / f"{key[:16]}.json"
     try:
@@ -65,14 +64,14 @@ def kept_worth(bundle: Bundle, price: Price, config: DraftConfig) -> Worth:
     return found
 
 
-def worth(bundle: Bundle, price: Price, config: DraftConfig | None = None, seed: int = 0) -> Worth:
-    """What drafts of chains would save of the bundle's own answers at `price`.
+def worth(bundle: Bundle, price: Price, config: DraftConfig) -> Worth:
+    """What drafts of `config`, chains, would save of the bundle's own answers at `price`.
 
     Raises:
         BundleError: its records or its tokenizer are damaged.
     """
     every = bundle.records()
-    drawn = np.random.default_rng(seed).permutation(len(every))[: LEARNED + TRIED]
+    drawn = np.random.default_rng(0).permutation(len(every))[: LEARNED + TRIED]
     records, reader = every.some(drawn.tolist()), bundle.reader
     said = [reader.tokenizer.decode(prompt[-_READ:].tolist()) for prompt in records.prompts]
     way = ways_of([*zip(said, records.groups, strict=True)])[0]
@@ -84,13 +83,12 @@ def worth(bundle: Bundle, price: Price, config: DraftConfig | None = None, seed:
     rest = rest.some(np.flatnonzero(~held).tolist())
     size = bundle.manifest.vocab_size
     known = Knowledge.of(rest.outputs, [*rest.words], [*rest.about], size)
-    how = replace(config or DraftConfig(saved=SAVED), trees=False)
-    draft = NgramDraft(known, bundle.learned.trust, reader, bundle.manifest.eos_ids, how)
+    draft = NgramDraft(known, bundle.learned.trust, reader, bundle.manifest.eos_ids, config)
     draft.warm()
     examples = [Example(records.prompts[i], records.outputs[i]) for i in tried]
     examples = [example for example in examples if len(example.output) > 1]
     if not examples:
         return Worth(1.0, 0)
-    rules = Rules(price, size, trees=False, saved=SAVED)
+    rules = Rules(price, size, trees=False, saved=config.saved)
     costs = follow({"draft": Entrant(draft, guarded=True)}, examples, rules)["draft"]
     return Worth(speedup(costs, rules), len(examples))
