@@ -3,7 +3,7 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 
-.PHONY: install install-vllm demo test test-llamacpp test-openvino test-peers test-vllm test-ray lint bench bench-bridge bench-engines bench-neural bench-tailored bench-tasks bench-tokens
+.PHONY: install install-vllm demo docs test test-browser test-llamacpp test-openvino test-peers test-vllm test-ray lint bench bench-bridge bench-engines bench-neural bench-tailored bench-tasks bench-tokens
 
 install: .venv/.installed
 
@@ -19,12 +19,20 @@ demo: install
 
 # All tests, those with the demo's real model too; it is fetched on first use (98 MB).
 test: install
-	$(BIN)/python -m pytest -m 'not peers and not vllm and not ray and not openvino and not llamacpp'
+	$(BIN)/python -m pytest -m 'not peers and not vllm and not ray and not openvino and not llamacpp and not browser'
 
 # Tests against the real arctic-inference, which is compiled here (about two minutes), and llama.cpp.
 test-peers: install
 	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0 xllamacpp==2026.10.11549
 	$(BIN)/python -m pytest -m peers
+
+# Pages as people see them, in Chromium, which has to be there (Debian: apt-get install chromium); CHROMIUM names another.
+test-browser: install
+	$(BIN)/python -m pytest -m browser
+
+# The documentation as a site, in build/site.
+docs: install
+	$(BIN)/mkdocs build --strict
 
 # Tests under OpenVINO, with the demo's real model too, and of what OpenVINO GenAI makes of our export.
 test-openvino: install
