@@ -10,8 +10,9 @@ python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, head
 python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
 python benchmarks/table.py neural     docs/neural.md's: neural drafts beside n-grams, by task
 python benchmarks/table.py bridge     docs/bridge.md's: a large model, a small one, and both
-python benchmarks/table.py engines    engines side by side, with and without drafts
-python benchmarks/table.py again      the quickest of them once more
+python benchmarks/table.py engines    docs/openvino.md's: engines side by side, with and without drafts
+python benchmarks/table.py short      README's: the same, milliseconds only
+python benchmarks/table.py again      docs/openvino.md's second one: the quickest of them once more
 """
 
 from __future__ import annotations
@@ -301,6 +302,44 @@ def vllm() -> str:
     return "\n".join(lines)
 
 
+#: Engines and what drafts in them, as results/engines*.json name them.
+ENGINES = {
+    "transformers": "transformers `generate`",
+    "transformers-lookup": "transformers, prompt lookup",
+    "tascel": "**tascel, PyTorch**",
+    "vllm": "vLLM",
+    "vllm-best": "vLLM, suffix tree warmed with our corpus",
+    "vllm-tascel": "**tascel in vLLM**",
+    "llamacpp": "llama.cpp",
+    "llamacpp-lookup": "llama.cpp, prompt lookup",
+    "llamacpp-tascel": "**tascel in llama.cpp**",
+    "genai": "OpenVINO GenAI",
+    "genai-lookup": "OpenVINO GenAI, prompt lookup",
+    "openvino-fp16": "**tascel, OpenVINO**",
+    "openvino-int8": "**tascel, OpenVINO**",
+}
+
+
+def short() -> str:
+    """README's: milliseconds an answer by engine, times as fast as stock transformers."""
+    report = json.loads((RESULTS / "engines.json").read_text(encoding="utf-8"))
+    tasks = {
+        task: {row["name"]: row for row in found["rows"]} for task, found in report["tasks"].items()
+    }
+    first = next(iter(tasks.values()))
+    lines = [
+        f"| ms an answer | weights | {' | '.join(tasks)} |",
+        f"|---|---|{'---:|' * len(tasks)}",
+    ]
+    for name in sorted(first, key=lambda name: -first[name]["ms_mean"]):
+        cells = [ENGINES[name], first[name]["settings"].get("form", "bf16")]
+        for rows in tasks.values():
+            over, *_ = rows[name]["faster_than"]["transformers"]
+            cells.append(f"{rows[name]['ms_mean']:,.0f} ({over:.1f}×)")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def again() -> str:
     """The quickest engines once more: milliseconds an answer, times as fast as ours in PyTorch."""
     names = {
@@ -324,21 +363,6 @@ def again() -> str:
 def engines() -> str:
     """Engines on one machine, by task, quickest first: tokens a second, milliseconds an answer,
     how many times as fast as stock transformers and as ours under PyTorch, memory, load, score."""
-    names = {
-        "transformers": "transformers `generate`",
-        "transformers-lookup": "transformers, prompt lookup",
-        "tascel": "**tascel, PyTorch**",
-        "vllm": "vLLM",
-        "vllm-best": "vLLM, suffix tree warmed with our corpus",
-        "vllm-tascel": "**tascel in vLLM**",
-        "llamacpp": "llama.cpp",
-        "llamacpp-lookup": "llama.cpp, prompt lookup",
-        "llamacpp-tascel": "**tascel in llama.cpp**",
-        "genai": "OpenVINO GenAI",
-        "genai-lookup": "OpenVINO GenAI, prompt lookup",
-        "openvino-fp16": "**tascel, OpenVINO**",
-        "openvino-int8": "**tascel, OpenVINO**",
-    }
     lines = [
         "| task | engine | weights | tokens/s | ms an answer: mean, median | over transformers "
         "(95 %) | over tascel, PyTorch (95 %) | MB | load, s | right | as transformers |",
@@ -351,7 +375,7 @@ def engines() -> str:
             same = row["same_as_reference"]
             cells = [
                 f"{task} ({row['prompts']})",
-                names[row["name"]],
+                ENGINES[row["name"]],
                 row["settings"].get("form", "bf16"),
                 f"{row['tokens_per_second']:.0f}",
                 f"{row['ms_mean']:.0f}, {row['ms_median']:.0f}",
@@ -389,6 +413,7 @@ if __name__ == "__main__":
         "bridge": bridge,
         "neural": neural,
         "engines": engines,
+        "short": short,
         "again": again,
     }
     print(tables.get(sys.argv[-1], table)())
