@@ -10,7 +10,7 @@ python benchmarks/table.py corners    docs/tailor.md's: drafts, new tokens, head
 python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
 python benchmarks/table.py neural     docs/neural.md's: neural drafts beside n-grams, by task
 python benchmarks/table.py bridge     docs/bridge.md's: a large model, a small one, and both
-python benchmarks/table.py engines    docs/openvino.md's: engines side by side, with and without drafts
+python benchmarks/table.py engines    docs/openvino.md's: engines side by side, with and without
 python benchmarks/table.py short      README's: the same, milliseconds only
 python benchmarks/table.py again      docs/openvino.md's second one: the quickest of them once more
 """
