@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from chromium import browser, open_page, page
 from tascel.draft.base import Proposal
 from tascel.types import SOURCES, Request, Trace
+
+__all__ = ["browser", "open_page", "page"]
 
 settings.register_profile("tascel", deadline=None, derandomize=True)
 settings.load_profile("tascel")
