@@ -40,6 +40,7 @@ class Asked(TypedDict, total=False):
         grammar: what it must look like; `tascel.grammar.Grammars` makes them.
         processors: makes what else changes logits; called once for each answer.
         logprobs: wanted for each token, with so many likeliest ones.
+        drafts: False decodes plainly, also among others.
     """
 
     tools: Sequence[Message] | None
@@ -52,6 +53,7 @@ class Asked(TypedDict, total=False):
     grammar: Grammar | None
     processors: Callable[[], Sequence[Processor]] | None
     logprobs: int | None
+    drafts: bool
 
 
 @dataclass(slots=True, eq=False)
@@ -133,6 +135,7 @@ class Runner:
             grammar=asked.get("grammar"),
             processors=asked.get("processors"),
             logprobs=asked.get("logprobs"),
+            drafts=asked.get("drafts", True),
         )
 
     def run(

@@ -147,7 +147,8 @@ class Request:
     tenant drafts for it, and no other reuses what it read. `prediction` is what the caller expects
     the answer to be, a source of drafts. `processors` makes what changes logits in this answer,
     after the penalties. `logprobs` asks for the log-probability of each token and of so many
-    likeliest ones.
+    likeliest ones. Without `drafts` it is decoded plainly, also among others that are not: nothing
+    drafts for it, and nothing is learned from it.
     """
 
     id: str
@@ -161,6 +162,7 @@ class Request:
     grammar: Grammar | None = None
     processors: Callable[[], Sequence[Processor]] | None = None
     logprobs: int | None = None
+    drafts: bool = True
 
     @property
     def plain_greedy(self) -> bool:

@@ -182,6 +182,9 @@ def test_nobody_runs_ahead_of_drafts_grammars_or_when_told_not_to(
     plain = complete(decode(engine, None, Request("r", prompt), PRICE, byte_stream()))
     processed = Request("r", prompt, max_tokens=30, processors=lambda: [unchanged])
     complete(decode(engine, None, processed, PRICE, byte_stream(), habit=Habit()))
+    habit, undrafted = Habit(first=8), Request("r", prompt, drafts=False)
+    complete(decode(engine, None, undrafted, PRICE, byte_stream(), habit=habit))
+    assert habit.first == 8
     assert engine.rough_passes == 0
 
     class Always(oracle_draft):

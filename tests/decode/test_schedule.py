@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -86,6 +87,31 @@ def test_a_row_answers_as_it_would_alone(
     assert max(engine.batches) <= rows
     assert not engine.open_rows
     assert oracles is None or oracles.open_now == 0
+
+
+@given(st.integers(0, 999), st.integers(0, 2**6 - 1), st.integers(1, 6), st.booleans())
+def test_who_wants_no_drafts_gets_none_and_the_same_answer(
+    fake_engine: Any, oracle_draft: Any, byte_stream: Any,
+    seed: int, wishes: int, rows: int, trees: bool,
+) -> None:  # fmt: skip
+    requests = some_requests(6, seed)
+    expected = alone(fake_engine, byte_stream, requests)
+    truth = {id_: completion.tokens for id_, completion in expected.items()}
+    oracles = Oracles(oracle_draft, truth, garbage=seed % 2 == 1)
+    engine = fake_engine(eos_ids=[3], trees=trees)
+    scheduler = Scheduler(Loop(engine, oracles, PRICE), byte_stream, rows)
+    plain = {request.id for at, request in enumerate(requests) if wishes >> at & 1}
+    for request in requests:
+        predicted = np.array(truth[request.id], np.int32)
+        scheduler.add(replace(request, prediction=predicted, drafts=request.id not in plain))
+    done = {e.request.id: e.completion for e in run(scheduler) if e.completion is not None}
+    assert {id_: completion.tokens for id_, completion in done.items()} == truth
+    for id_ in plain:
+        assert not done[id_].stats.offered
+        assert {*done[id_].sources} == {"model"}
+    offered = [done[id_].stats.offered for id_ in done.keys() - plain if len(truth[id_]) > 2]
+    assert all(offered)
+    assert oracles.open_now == 0
 
 
 def test_first_come_first_served(fake_engine: Any, byte_stream: Any) -> None:

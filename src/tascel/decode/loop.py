@@ -58,8 +58,8 @@ class Loop:
 
     def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
         """Open a row and the drafts for `request`. Raises as `decode` does."""
-        session = None
-        if self.engine.drafts and self.draft is not None:
+        session, drafts = None, self.engine.drafts and request.drafts
+        if drafts and self.draft is not None:
             session = self.draft.open(request)
         try:
             answer = Answer.start(self.engine, request, detokenizer)
@@ -70,7 +70,7 @@ class Loop:
         answer.session = session
         if self.habit is not None and session is None:
             answer.reach = Reach(self.habit.first)
-        if self.engine.drafts and request.prediction is not None and len(request.prediction):
+        if drafts and request.prediction is not None and len(request.prediction):
             answer.prediction = Prediction(request.prediction)
         return answer
 
@@ -103,8 +103,10 @@ class Loop:
         self._record(turns)
         for turn in turns:
             turn.settle(perf_counter() - started)
-            if self.habit is not None and turn.answer.done and turn.answer.session is None:
-                self.habit.learn(turn.answer.reach)
+            answer = turn.answer
+            alone = answer.session is None and answer.request.drafts
+            if self.habit is not None and answer.done and alone:
+                self.habit.learn(answer.reach)
         return [turn.chunks for turn in turns]
 
     def _propose(self, turns: Sequence[_Turn]) -> None:
@@ -133,6 +135,7 @@ class Loop:
             self.habit is not None
             and rough is not None
             and not any(len(turn.offered) or len(turn.answer.unread) for turn in turns)
+            and all(turn.answer.request.drafts for turn in turns)
             and all(turn.answer.picker.stateless for turn in turns)
         ):
             chains = run_ahead(rough, self.engine, [turn.answer for turn in turns])
@@ -203,7 +206,8 @@ class _Turn:
         """The answer's turn, in which it reads at most `piece` more tokens of its prompt."""
         lead = answer.lead(piece)
         reading = len(lead) < len(answer.unread)
-        return _Turn(answer, lead, reading, room=0 if reading else answer.room(engine))
+        plain = reading or not answer.request.drafts
+        return _Turn(answer, lead, reading, room=0 if plain else answer.room(engine))
 
     def settle(self, seconds: float) -> None:
         """Book the pass."""
