@@ -14,6 +14,7 @@ from tascel.decode.engine import Engine
 from tascel.decode.loop import Loop, complete, decode
 from tascel.decode.reach import Habit
 from tascel.decode.schedule import Event, Scheduler
+from tascel.decode.watch import Watch
 from tascel.draft.base import Draft, Forgetful, Lasting
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
@@ -145,9 +146,10 @@ class Runner:
         draft: Draft | None = None,
         breaker: Breaker | None = None,
         plain: bool = False,
+        watch: Watch | None = None,
     ) -> Generator[Chunk, None, Completion]:
         """Answer a request with the runner's draft and breaker, with others, or with no draft
-        and token by token (`plain`)."""
+        and token by token (`plain`). A `watch` hears what came of each drafted pass."""
         if plain:
             return decode(self.engine, None, request, self.price, self.codec.stream())
         return decode(
@@ -158,6 +160,7 @@ class Runner:
             self.codec.stream(),
             self._breaker if draft is None else breaker,
             self.habit,
+            watch,
         )
 
     def run_many(
@@ -195,11 +198,14 @@ class Runner:
     def _breaker(self) -> Breaker | None:
         return None if self.tenants else self.breaker
 
-    def scheduler(self, rows: int = 16, *, plain: bool = False) -> Scheduler:
+    def scheduler(
+        self, rows: int = 16, *, plain: bool = False, watch: Watch | None = None
+    ) -> Scheduler:
         """For many requests at once, at most `rows` in a pass; with the runner's draft and breaker,
-        or with no draft (`plain`)."""
+        or with no draft (`plain`). A `watch` hears what came of each pass."""
         draft, breaker = (None, None) if plain else (self.draft, self._breaker)
-        loop = Loop(self.engine, draft, self.price, breaker, None if plain else self.habit)
+        habit = None if plain else self.habit
+        loop = Loop(self.engine, draft, self.price, breaker, habit, watch)
         return Scheduler(loop, self.codec.stream, rows)
 
 

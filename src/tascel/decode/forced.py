@@ -14,8 +14,10 @@ from time import perf_counter
 
 import numpy as np
 
+from tascel.decode.answer import Routed
 from tascel.decode.walk import follow as along
 from tascel.decode.walk import trim
+from tascel.decode.watch import Step, Watch
 from tascel.draft.base import Attentive, Draft, Forgetful, Proposal
 from tascel.draft.breaker import SAVED, Breaker
 from tascel.draft.price import Price
@@ -24,10 +26,12 @@ from tascel.types import SOURCES, Ids, Request
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Example:
-    """A known answer: `prompt` i32[n], `output` i32[m] with its closing id."""
+    """A known answer: `prompt` i32[n], `output` i32[m] with its closing id; `asked` is what people
+    see of the prompt."""
 
     prompt: Ids
     output: Ids
+    asked: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +51,18 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Entrant:
-    """A draft, and whether a breaker may rest it as in the decode loop."""
+    """A draft, whether a breaker may rest it as in the decode loop, and what hears its steps."""
 
     draft: Draft
     guarded: bool = False
+    watch: Watch | None = None
 
 
 @dataclass(slots=True)
 class Cost:
     """What one draft made of one answer: counts after its first token, and milliseconds. `learn_ms`
     is what a draft that learns did once the answer was whole: it delays what comes next, not this
-    answer, and is told apart."""
+    answer, and is told apart. `task` is whose draft served, None if there are not several."""
 
     tokens: int = 0
     steps: int = 0
@@ -67,6 +72,7 @@ class Cost:
     draft_ms: float = 0.0
     learn_ms: float = 0.0
     accepted: Counter[str] = field(default_factory=Counter[str])
+    task: str | None = None
 
     @property
     def ms(self) -> float:
@@ -88,7 +94,7 @@ def follow(
     names = list(entrants)
     for name in names:
         draft = entrants[name].draft
-        _walk(draft, examples[0], "0", rules, None)
+        _walk(Entrant(draft), examples[0], "0", rules, None)
         if isinstance(draft, Forgetful):
             draft.forget()
     breakers = {
@@ -98,20 +104,25 @@ def follow(
     for at, example in enumerate(examples):
         first = at % len(names)
         for name in names[first:] + names[:first]:
-            draft = entrants[name].draft
-            costs[name].append(_walk(draft, example, str(at), rules, breakers[name]))
+            costs[name].append(_walk(entrants[name], example, str(at), rules, breakers[name]))
         progress(at + 1, len(examples))
     return costs
 
 
-def _walk(draft: Draft, example: Example, id_: str, rules: Rules, breaker: Breaker | None) -> Cost:
+def _walk(
+    entrant: Entrant, example: Example, id_: str, rules: Rules, breaker: Breaker | None
+) -> Cost:
     """One draft along one answer, step by step as the decode loop would go."""
     answer: list[int] = example.output[: rules.max_tokens].tolist()
     cost, written = Cost(tokens=len(answer) - 1), 1
     started = perf_counter()
-    session = draft.open(Request(id_, example.prompt, max_tokens=rules.max_tokens))
+    request = Request(id_, example.prompt, max_tokens=rules.max_tokens)
+    session = entrant.draft.open(request)
     session.accept(answer[:1], Proposal.nothing(), 0)
     seconds = perf_counter() - started
+    cost.task = session.task if isinstance(session, Routed) else None
+    if entrant.watch is not None:
+        entrant.watch(request, Step(0, Proposal.nothing(), [], answer[:1]))
     while written < len(answer):
         offered, room = Proposal.nothing(), rules.max_tokens - written - 1
         if (breaker is None or breaker.allows()) and room > 0:
@@ -126,6 +137,8 @@ def _walk(draft: Draft, example: Example, id_: str, rules: Rules, breaker: Break
         seconds += perf_counter() - started
         if breaker is not None and len(offered):
             breaker.record(len(offered), len(path))
+        if entrant.watch is not None:
+            entrant.watch(request, Step(written, offered, path, tokens))
         written += len(tokens)
         cost.steps += 1
         cost.offered += len(offered)

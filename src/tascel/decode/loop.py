@@ -15,6 +15,7 @@ from tascel.decode.engine import Engine
 from tascel.decode.reach import Habit, Reach
 from tascel.decode.stop import Detokenizer
 from tascel.decode.walk import ours, trim
+from tascel.decode.watch import Step, Watch
 from tascel.draft.base import BatchDraft, Draft, Proposal, Session
 from tascel.draft.merge import afford, merge, select
 from tascel.draft.prediction import Prediction
@@ -47,7 +48,7 @@ class Loop:
 
     The tokens are those of plain decoding (`draft` None), whatever the draft proposes and whoever
     shares the pass. Where nothing is proposed the engine runs ahead, if it can and there is a
-    `habit`, which remembers from answer to answer how far.
+    `habit`, which remembers from answer to answer how far. A `watch` hears what came of each pass.
     """
 
     engine: Engine
@@ -55,6 +56,7 @@ class Loop:
     price: Price
     breaker: Breaker | None = None
     habit: Habit | None = None
+    watch: Watch | None = None
 
     def start(self, request: Request, detokenizer: Detokenizer) -> Answer:
         """Open a row and the drafts for `request`. Raises as `decode` does."""
@@ -107,6 +109,10 @@ class Loop:
             alone = answer.session is None and answer.request.drafts
             if self.habit is not None and answer.done and alone:
                 self.habit.learn(answer.reach)
+        if self.watch is not None:
+            for turn in turns:
+                if not turn.reading:
+                    self.watch(turn.answer.request, turn.step)
         return [turn.chunks for turn in turns]
 
     def _propose(self, turns: Sequence[_Turn]) -> None:
@@ -209,6 +215,13 @@ class _Turn:
         plain = reading or not answer.request.drafts
         return _Turn(answer, lead, reading, room=0 if plain else answer.room(engine))
 
+    @property
+    def step(self) -> Step:
+        """What the pass was offered and what it wrote."""
+        tokens = [chunk.token for chunk in self.chunks]
+        written = len(self.answer.written) - len(tokens)
+        return Step(written, self.offered, self.path, tokens)
+
     def settle(self, seconds: float) -> None:
         """Book the pass."""
         if self.reading:
@@ -225,6 +238,7 @@ def decode(
     detokenizer: Detokenizer,
     breaker: Breaker | None = None,
     habit: Habit | None = None,
+    watch: Watch | None = None,
 ) -> Generator[Chunk, None, Completion]:
     """Answer one request, token by token; the generator returns the Completion. The parameters are
     those of `Loop`.
@@ -234,7 +248,7 @@ def decode(
     Raises:
         RequestError: what `longest_answer` refuses.
     """
-    loop = Loop(engine, draft, price, breaker, habit)
+    loop = Loop(engine, draft, price, breaker, habit, watch)
     longest_answer(engine, request)  # refused now, not at the first token
     return _run(loop, request, detokenizer)
 
