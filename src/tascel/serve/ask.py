@@ -115,6 +115,7 @@ def requests(
                     prediction=prediction,
                     grammar=grammar,
                     logprobs=logprobs,
+                    drafts=asked.extras.drafts,
                 )
             )
     return made

@@ -17,12 +17,13 @@ from tascel.serve.replies import (
     ChatLogprobs,
     ChunkChoice,
     Delta,
+    ExtrasReply,
     Usage,
 )
 from tascel.serve.schema import ChatRequest
 from tascel.serve.tokens import chat_logprobs
 from tascel.serve.turn import Turn, message
-from tascel.serve.usage import stats
+from tascel.serve.usage import extras
 from tascel.tools import CallReader
 from tascel.traces.record import conversation
 from tascel.types import Chunk, Completion, Ids, Request
@@ -70,8 +71,8 @@ class Chat:
                 logprobs=self._logprobs(chunks),
                 finish_reason=turn.finish(completion.finish_reason),
             )
-            if self._body.wants_stats:
-                choice.tascel = stats(completion)
+            if (told := extras(self._body.extras, chunks, completion)) is not None:
+                choice.tascel = told
             choices.append(choice)
         return ChatCompletion(
             id=self._id,
@@ -94,13 +95,15 @@ class Chat:
         if completion is not None:
             deltas += turn.end()
         logprobs = self._logprobs(chunks)
-        if logprobs is not None and logprobs.content and not deltas:
+        told = extras(self._body.extras, chunks, None)
+        if not deltas and (told or (logprobs is not None and logprobs.content)):
             deltas = [Delta(content="")]
         for delta in deltas:
-            yield self._event(at, delta, logprobs)
-            logprobs = None
+            yield self._event(at, delta, logprobs, told)
+            logprobs = told = None
         if completion is not None:
-            yield self._event(at, Delta(), completion=completion)
+            told = extras(self._body.extras, (), completion)
+            yield self._event(at, Delta(), told=told, completion=completion)
 
     def usage_event(self, used: Usage) -> str | None:
         """What ends a stream that asked for its usage, as JSON."""
@@ -128,12 +131,13 @@ class Chat:
         at: int,
         delta: Delta,
         logprobs: ChatLogprobs | None = None,
+        told: ExtrasReply | None = None,
         completion: Completion | None = None,
     ) -> str:
         reason = None if completion is None else self._turns[at].finish(completion.finish_reason)
         choice = ChunkChoice(index=at, delta=delta, logprobs=logprobs, finish_reason=reason)
-        if completion is not None and self._body.wants_stats:
-            choice.tascel = stats(completion)
+        if told is not None:
+            choice.tascel = told
         return self._chunk([choice])
 
     def _chunk(self, choices: list[ChunkChoice], usage: Usage | None = None) -> str:

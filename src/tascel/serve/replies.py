@@ -16,14 +16,25 @@ class Drafted(BaseModel):
     accepted: int
 
 
-class StatsReply(BaseModel):
-    """What one answer cost, on request: passes, wall-clock seconds, drafts by source."""
+class Written(BaseModel):
+    """A token of the answer: the text that became certain with it, who drafted it (`model` if
+    nobody had), and the pass that wrote it, counted from 0."""
 
-    steps: int
-    prefill_seconds: float
-    decode_seconds: float
-    tokens: int
-    drafted: dict[str, Drafted]
+    text: str
+    source: str
+    step: int
+
+
+class ExtrasReply(BaseModel):
+    """What tascel adds on request: with `tokens` those that are new, with `stats` at the end what
+    the answer cost: passes, wall-clock seconds, tokens, drafts by source."""
+
+    written: list[Written] | None = None
+    steps: int | None = None
+    prefill_seconds: float | None = None
+    decode_seconds: float | None = None
+    tokens: int | None = None
+    drafted: dict[str, Drafted] | None = None
 
 
 class PromptDetails(BaseModel):
@@ -100,7 +111,7 @@ class ChatChoice(BaseModel):
     message: ChatMessage
     logprobs: ChatLogprobs | None
     finish_reason: Finish
-    tascel: StatsReply | None = None
+    tascel: ExtrasReply | None = None
 
 
 class ChatCompletion(BaseModel):
@@ -129,7 +140,7 @@ class ChunkChoice(BaseModel):
     delta: Delta
     logprobs: ChatLogprobs | None
     finish_reason: Finish | None
-    tascel: StatsReply | None = None
+    tascel: ExtrasReply | None = None
 
 
 class ChatChunk(BaseModel):
@@ -159,7 +170,7 @@ class TextChoice(BaseModel):
     text: str
     logprobs: TextLogprobs | None
     finish_reason: Literal["stop", "length"] | None
-    tascel: StatsReply | None = None
+    tascel: ExtrasReply | None = None
 
 
 class TextCompletion(BaseModel):

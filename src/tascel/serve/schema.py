@@ -7,23 +7,12 @@ template as they were sent. `null` always means the default.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ModelWrapValidatorHandler,
-    PrivateAttr,
-    model_validator,
-)
+from pydantic import Field, model_validator
 
-#: Lists and objects have bounds, and of a list the first error is enough: whoever sends a million
-#: of something must not hold up the others while it is read.
-MOST_KEYS = 1024
-Many = Field(max_length=4096, fail_fast=True)
-Some = Field(min_length=1, max_length=4096, fail_fast=True)
+from tascel.serve.sent import FewKeys, Many, Passed, Sent, Some
+
 Tokens = Field(min_length=1, max_length=1 << 20, fail_fast=True)
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -32,45 +21,6 @@ Count = Annotated[int, Field(ge=1, lt=2**31)]
 IdText = Annotated[str, Field(pattern=r"^[0-9]{1,9}$")]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
-
-
-def _few_keys(value: Any) -> Any:
-    if isinstance(value, dict) and len(cast(Any, value)) > MOST_KEYS:
-        raise ValueError(f"has more than {MOST_KEYS} keys")
-    return cast(Any, value)
-
-
-FewKeys = BeforeValidator(_few_keys)
-
-
-class Sent(BaseModel):
-    """An object whose every key has a meaning."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _is_small(cls, value: Any) -> Any:
-        return _few_keys(value)
-
-
-class Passed(BaseModel):
-    """An object that goes on to the chat template as it was sent, once its own keys are checked."""
-
-    model_config = ConfigDict(strict=True, extra="allow", allow_inf_nan=False)
-    _sent: dict[str, Any] = PrivateAttr(default_factory=dict[str, Any])
-
-    @model_validator(mode="wrap")
-    @classmethod
-    def _keep(cls, value: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
-        model = handler(_few_keys(value))
-        model._sent = value
-        return model
-
-    @property
-    def sent(self) -> dict[str, Any]:
-        """The object as it was sent, keys in the client's order."""
-        return self._sent
 
 
 class Part(Sent):
@@ -185,9 +135,11 @@ class StreamOptions(Sent):
 
 
 class Extras(Sent):
-    """What only tascel gives."""
+    """What only tascel does: tell what an answer cost, and its tokens; decode it plainly."""
 
     stats: bool = False
+    tokens: bool = False
+    drafts: bool = True
 
 
 class Asked(Sent):
@@ -234,9 +186,9 @@ class Asked(Sent):
         return self.response_format is not None and self.response_format.type != "text"
 
     @property
-    def wants_stats(self) -> bool:
-        """Whether choices shall say what they cost."""
-        return self.tascel is not None and self.tascel.stats
+    def extras(self) -> Extras:
+        """What is asked of tascel alone."""
+        return self.tascel or Extras()
 
     @model_validator(mode="after")
     def _shared_fields_fit_together(self) -> Self:

@@ -14,7 +14,7 @@ from tascel.serve.constraint import constraint
 from tascel.serve.replies import TextChoice, TextCompletion, Usage
 from tascel.serve.schema import TextRequest
 from tascel.serve.tokens import text_logprobs
-from tascel.serve.usage import stats
+from tascel.serve.usage import extras
 from tascel.types import Chunk, Completion, Ids, Request
 
 
@@ -56,7 +56,8 @@ class Text:
     ) -> Iterator[str]:
         """What a stream says about what is new of choice `at`, as JSON."""
         choice = self._choice(at, chunks, completion)
-        if choice.text or choice.finish_reason or (choice.logprobs and choice.logprobs.tokens):
+        more = choice.tascel or (choice.logprobs and choice.logprobs.tokens)
+        if choice.text or choice.finish_reason or more:
             yield self._reply([choice])
 
     def usage_event(self, used: Usage) -> str | None:
@@ -78,8 +79,8 @@ class Text:
             self._offsets[at] += len(text)
         reason = None if completion is None else completion.finish_reason
         choice = TextChoice(index=at, text=text, logprobs=logprobs, finish_reason=reason)
-        if completion is not None and self._body.wants_stats:
-            choice.tascel = stats(completion)
+        if (told := extras(self._body.extras, chunks, completion)) is not None:
+            choice.tascel = told
         return choice
 
     def _reply(self, choices: list[TextChoice], used: Usage | None = None) -> str:

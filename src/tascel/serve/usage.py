@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tascel.serve.replies import CompletionDetails, Drafted, PromptDetails, StatsReply, Usage
-from tascel.types import Completion, Request
+from tascel.serve.replies import (
+    CompletionDetails,
+    Drafted,
+    ExtrasReply,
+    PromptDetails,
+    Usage,
+    Written,
+)
+from tascel.serve.schema import Extras
+from tascel.types import Chunk, Completion, Request
 
 
 def usage(requests: Sequence[Request], n: int, completions: Sequence[Completion]) -> Usage:
@@ -27,16 +35,20 @@ def usage(requests: Sequence[Request], n: int, completions: Sequence[Completion]
     )
 
 
-def stats(completion: Completion) -> StatsReply:
-    """What one answer cost."""
-    cost = completion.stats
-    return StatsReply(
-        steps=cost.steps,
-        prefill_seconds=cost.prefill_seconds,
-        decode_seconds=cost.decode_seconds,
-        tokens=len(completion.tokens),
-        drafted={
+def extras(
+    asked: Extras, chunks: Sequence[Chunk], completion: Completion | None
+) -> ExtrasReply | None:
+    """What a choice says beyond OpenAI's shape, of its new chunks and of its end; None if
+    nothing."""
+    told = ExtrasReply()
+    if asked.tokens and chunks:
+        told.written = [Written(text=c.text, source=c.source, step=c.step) for c in chunks]
+    if asked.stats and completion is not None:
+        cost = completion.stats
+        told.steps, told.tokens = cost.steps, len(completion.tokens)
+        told.prefill_seconds, told.decode_seconds = cost.prefill_seconds, cost.decode_seconds
+        told.drafted = {
             source: Drafted(offered=offered, accepted=cost.accepted.get(source, 0))
             for source, offered in cost.offered.items()
-        },
-    )
+        }
+    return told if told.model_fields_set else None

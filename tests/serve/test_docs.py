@@ -13,7 +13,7 @@ from typer.main import get_command
 
 from tascel.cli import app
 from tascel.serve.metrics import Metrics
-from tascel.serve.schema import ChatRequest, TextRequest
+from tascel.serve.schema import ChatRequest, Extras, TextRequest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "serve.md").read_text(encoding="utf-8")
 
@@ -63,6 +63,7 @@ def test_every_option_is_named():
 def test_every_field_is_named():
     named = set(re.findall(r"`([a-z_]+)`", PAGE))
     assert {*ChatRequest.model_fields, *TextRequest.model_fields} <= named
+    assert set(Extras.model_fields) <= set(re.findall(r'`\{"([a-z]+)":', PAGE))
 
 
 def test_every_metric_is_named():
