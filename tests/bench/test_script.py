@@ -157,3 +157,18 @@ def test_mixed_tasks_are_found_routed_and_compared(tmp_path, toy_folder, script,
         ]  # fmt: skip
         assert rows["pooled"]["accuracy_gain"] == rows["pooled"]["chain_accuracy_gain"] == 0
         assert all(0 < row["draft_accuracy"] <= 1 for row in rows.values())
+
+
+def test_what_breakers_save_up_is_tried_on_training_folds(folder, script, toy_folder, tmp_path):
+    out = tmp_path / "saved.json"
+    script("saved", folder, "--model", toy_folder, "--tasks", "one", "two", "--json", out)
+    content = json.loads(out.read_text(encoding="utf-8"))
+    assert {*content["tasks"]} == {"one", "two"}
+    for found in content["tasks"].values():
+        assert found["answers"] == 8  # a fifth of the training traces
+        assert found["learned"] == 32
+        for by_answers in found["prices"].values():
+            own, foreign = (by_answers[which] for which in ("own", "foreign"))
+            assert {*own} == {"0", "4", "8", "16", "24", "48"}
+            assert own["48"] >= own["0"] > 1
+            assert foreign["0"] <= own["0"]
