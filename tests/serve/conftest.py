@@ -164,11 +164,13 @@ def _living(
     tenants: dict[str, list[str]] | None = None,
     temperature: float = 0.0,
     buffer: int | None = None,
+    page: bool = True,
+    samples: bool = True,
     **limits: Any,
 ) -> Iterator[Live]:
     pace, faults = Pace(), list[Exception]()
     terms = Limits(**{"tokens": 128, "rows": 4, "stall": 20.0, "drain": 20.0} | limits)
-    served = Served(PacedRunner(runner, pace, faults), name, terms, temperature)
+    served = Served(PacedRunner(runner, pace, faults), name, terms, temperature, page, samples)
     app = App(served, Access.of(key, tenants))
     server = Server(app, terms)
     with bind("127.0.0.1", 0, terms) as bound:

@@ -23,7 +23,7 @@ CHECKS = [
 ]  # fmt: skip
 ROUTES = (
     "POST /v1/chat/completions", "POST /v1/completions", "GET /v1/models", "GET /v1/models/{model}",
-    "GET /health", "GET /metrics",
+    "GET /v1/samples", "GET /health", "GET /metrics",
 )  # fmt: skip
 #: Most of what the description allows is more than this server takes on.
 MODEST = {"model": "toy", "max_tokens": 2, "max_completion_tokens": 2, "n": 1, "logit_bias": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -68,6 +69,9 @@ def serve(
     drain: Annotated[
         float, typer.Option(min=0.0, help="Seconds for what is under way when told to end.")
     ] = 30.0,
+    no_page: Annotated[
+        bool, typer.Option("--no-page", help="No page at / and no sample prompts, the API alone.")
+    ] = False,
     no_drafts: Annotated[
         bool, typer.Option("--no-drafts", help="Decode plainly; runs models that cannot roll back.")
     ] = False,
@@ -132,11 +136,15 @@ def serve(
             )  # fmt: skip
         with runner:  # whatever ends it, what was learned is written down
             tell_head(runner)
-            served = Served(runner, name, limits, temperature)
-            server = Server(App(served, access), limits)
             address, taken = bound.getsockname()[:2]
+            # Past prompts are for those who have a key; without one, for this machine alone.
+            samples = not no_page and (access.guarded or ip_address(address).is_loopback)
+            served = Served(runner, name, limits, temperature, not no_page, samples)
+            server = Server(App(served, access), limits)
             shown = f"[{address}]" if ":" in address else address
             err.print(f"{served.name} at http://{shown}:{taken}/v1", markup=False, soft_wrap=True)
+            if served.page:
+                err.print(f"try it at http://{shown}:{taken}/", markup=False, soft_wrap=True)
             server.run(sockets=[bound])
 
 

@@ -26,11 +26,14 @@ from tascel.serve.replies import (
     Health,
     ModelCard,
     ModelList,
+    SampleList,
     TextCompletion,
 )
 from tascel.serve.reply import Reply
+from tascel.serve.samples import samples
 from tascel.serve.schema import ChatRequest, TextRequest
 from tascel.serve.service import Service
+from tascel.serve.static import page
 from tascel.serve.text import Text
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
@@ -103,6 +106,8 @@ class App:
         errors.install(api)
         api.include_router(_v1(served, service, access))
         api.include_router(_open(service))
+        if served.page:
+            api.include_router(page())
         self.asgi = Gate(api, metrics, served.limits, access)
 
 
@@ -129,6 +134,11 @@ def _v1(served: Served, service: Service, access: Access) -> APIRouter:
         if model != served.name:
             raise ask.unknown_model(model, served)
         return _card(served)
+
+    @router.get("/samples")
+    def sample_prompts(request: Request) -> SampleList:
+        found = samples(served.runner, request.scope[TENANT]) if served.samples else []
+        return SampleList(object="list", data=found)
 
     return router
 

@@ -30,6 +30,8 @@ class Served:
     Attributes:
         name: what clients call it.
         temperature: of requests that name none.
+        page: whether there is a page at `/`.
+        samples: whether whoever may ask may also see some prompts that the bundle was learned from.
         created: when serving began, in seconds since 1970.
     """
 
@@ -37,6 +39,8 @@ class Served:
     name: str
     limits: Limits = field(default_factory=Limits)
     temperature: float = 0.0
+    page: bool = True
+    samples: bool = True
     created: int = field(default_factory=lambda: int(time()))
 
     @cached_property

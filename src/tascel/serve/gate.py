@@ -17,8 +17,11 @@ from tascel.serve.metrics import Metrics
 
 _ID = re.compile(r"[!-~]{1,128}")
 _ROUTES = frozenset(
-    ("/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics")
-)
+    (
+        "/v1/chat/completions", "/v1/completions", "/v1/models", "/v1/samples", "/health",
+        "/metrics", "/",
+    )
+)  # fmt: skip
 #: Where the scope says whose the request is.
 TENANT = "tascel.tenant"
 #: How a client that hung up before its answer is counted; no response has this status.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 Finish = Literal["stop", "length", "tool_calls"]
 
@@ -199,6 +199,28 @@ class ModelList(BaseModel):
 
     object: Literal["list"]
     data: list[ModelCard]
+
+
+class SampleTurn(BaseModel):
+    """A turn of a sample prompt."""
+
+    model_config = ConfigDict(frozen=True)
+    role: str
+    content: str
+
+
+class Sample(BaseModel):
+    """A prompt that the bundle has learned from, and what its trace calls the task."""
+
+    messages: list[SampleTurn]
+    task: str | None
+
+
+class SampleList(BaseModel):
+    """Prompts to try."""
+
+    object: Literal["list"]
+    data: list[Sample]
 
 
 class Health(BaseModel):

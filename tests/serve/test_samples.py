@@ -1,0 +1,85 @@
+"""The prompts that a bundle offers: its own, as turns that make the same prompt again."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import httpx
+import pytest
+
+import tascel
+from tascel.building.config import BuildConfig
+from tascel.bundle import Bundle
+from tascel.codec import Codec
+from tascel.serve.samples import MOST, Turns, samples
+from tascel.types import Trace
+
+
+@pytest.fixture(scope="module")
+def codec(served_folder):
+    return Codec.from_pretrained(served_folder)
+
+
+def trace(*turns, task=None):
+    roles = ("system", "user") if len(turns) == 2 else ("user",)
+    messages = [{"role": role, "content": text} for role, text in zip(roles, turns, strict=True)]
+    return Trace(tuple(messages), {"role": "assistant", "content": "the lamp is on"}, task=task)
+
+
+@pytest.fixture
+def offered(served_folder, codec, tmp_path, monkeypatch):
+    """`offered(traces)` are the samples of a bundle built from them."""
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+
+    def offer(traces, **config):
+        folder = tmp_path / "bundle"
+        tascel.build(traces, served_folder, folder, config=BuildConfig(**config))
+        bundle = Bundle.open(folder)
+        return samples(SimpleNamespace(bundle=bundle, codec=codec, tenants={}), None)
+
+    return offer
+
+
+def said(found):
+    return {tuple((turn.role, turn.content) for turn in sample.messages) for sample in found}
+
+
+def test_prompts_come_back_as_they_were_asked(offered):
+    asked = [("light 1",), ("Be brief.", "light 2"), ("",), ("two\nlines",), ("light 1",)] * 3
+    assert said(offered([trace(*turns) for turns in asked])) == {
+        (("user", "light 1"),), (("system", "Be brief."), ("user", "light 2")),
+        (("user", ""),), (("user", "two\nlines"),),
+    }  # fmt: skip
+
+
+def test_all_tasks_are_among_many(offered):
+    many = [trace(f"light {i}", task="lights") for i in range(300)]
+    few = [trace(f"song {i}", task="songs") for i in range(12)]
+    found = offered(many + few)
+    assert len(found) == len(said(found)) == MOST
+    assert sum(sample.task == "songs" for sample in found) == 12
+
+
+def test_a_bundle_that_quotes_nothing_offers_nothing(offered):
+    assert offered([trace(f"light {i}") for i in range(9)], text=False) == []
+
+
+def test_other_conversations_are_left_out(codec):
+    turns = Turns(codec)
+    long = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]
+    assert turns.read(codec.prompt(long).tolist()) is None
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    assert turns.read(codec.prompt("x", tools).tolist()) is None
+    assert turns.read([1, 2, 3]) is None
+
+
+def test_they_are_guarded_and_can_be_left_out(start, served_runner):
+    with start(key="s3cret") as live:
+        assert httpx.get(f"{live.url}/v1/samples").status_code == 401
+        head = {"Authorization": "Bearer s3cret"}
+        found = httpx.get(f"{live.url}/v1/samples", headers=head).json()["data"]
+        assert {sample["messages"][0]["content"] for sample in found} == {
+            f"light {i} in the den" for i in range(4)
+        }
+    with start(samples=False) as live:
+        assert httpx.get(f"{live.url}/v1/samples").json()["data"] == []
