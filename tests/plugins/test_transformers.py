@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import copy
-import re
-import shutil
 import threading
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -625,18 +622,3 @@ def test_the_price_is_measured_once_for_a_structure(
     assert opened[0].price.ms.tolist() == opened[1].price.ms.tolist()
     Drafts(bundle, toy("Llama", hidden_size=64), tok)
     assert len([*tmp_path.rglob("*.json")]) == 2
-
-
-def test_the_page_can_be_followed(
-    toy_folder: Any, bundle: Any, tmp_path: Any, monkeypatch: Any
-) -> None:
-    shutil.copytree(toy_folder, tmp_path / "my-model")
-    shutil.copytree(bundle, tmp_path / "bundle")
-    monkeypatch.chdir(tmp_path)
-    page = Path(__file__).parents[2] / "docs" / "transformers.md"
-    blocks = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(blocks) == 4
-    names: dict[str, Any] = {}
-    for block in blocks:
-        exec(compile(block, page.name, "exec"), names)
-    assert len(names["ids"]) == len(names["drafts"].answers) == 4

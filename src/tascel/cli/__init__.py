@@ -42,7 +42,6 @@ app = typer.Typer(
     help="Makes small language models several times faster on one task, with the same answers.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
 
 
