@@ -31,8 +31,12 @@ test-browser: install
 	$(BIN)/python -m pytest -m browser
 
 # The documentation as a site, in build/site.
-docs: install
-	$(BIN)/mkdocs build --strict
+docs: install docs/cli.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# What `--help` says, as a page. A test says when it is out of date.
+docs/cli.md: $(wildcard src/tascel/cli/*.py)
+	$(BIN)/python -m typer tascel.cli utils docs --name tascel --title 'Command line' --output $@
 
 # Tests under OpenVINO, with the demo's real model too, and of what OpenVINO GenAI makes of our export.
 test-openvino: install
