@@ -13,10 +13,10 @@ from importlib.metadata import requires
 from importlib.resources import files
 
 import pytest
-import tascel
-from pages import DOCS, ROOT
 from typer.main import get_command
 
+import tascel
+from pages import DOCS, ROOT
 from tascel import cli
 
 

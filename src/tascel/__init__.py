@@ -9,9 +9,10 @@ Learn a task from a file of past exchanges, then answer with drafts; answers are
         print(chunk.text, chunk.source)
 
 Before that, `replay` estimates what drafts would save, without the model; after it, `verify`
-compares every token with plain decoding. What goes in and comes out: `Trace`, `Request`, `Sampling`,
-`Chunk`, `Completion`, `Stats`. How to draft, build and learn: `DraftConfig`, `BuildConfig`,
-`LearnConfig`. What is wrong with the input ends in a `TascelError` that says what to do.
+compares every token with plain decoding. What goes in and comes out: `Trace`, `Request`,
+`Sampling`, `Chunk`, `Completion`, `Stats`. How to draft, build and learn: `DraftConfig`,
+`BuildConfig`, `LearnConfig`. What is wrong with the input ends in a `TascelError` that says what to
+do.
 
 Importing this package imports no engine and no torch; what needs them imports them when it is used.
 """
