@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tascel.advise.engines import advise, candidates
+from tascel.advise.advise import advise
+from tascel.advise.candidates import candidates
 from tascel.bench.replay import compare
 from tascel.codec import Codec
 from tascel.draft.ngram import DraftConfig
@@ -139,8 +140,10 @@ def test_what_was_not_measured_is_named_with_its_command(toy_folder, export, lam
         f"tascel profile --model {toy_folder}",
         f"tascel profile --model {export} --engine openvino",
     ]
-    assert found["recommendation"]["commands"] == [entry["do"] for entry in found["to_measure"]]
-    assert "Nothing was measured" in found["recommendation"]["words"]
+    measure, drafts = found["recommendation"]["steps"]
+    assert measure["commands"] == [entry["do"] for entry in found["to_measure"]]
+    assert "Nothing was measured" in measure["words"]
+    assert drafts["commands"][0].startswith("tascel build TRACES")
     absent = {entry["engine"]: entry["do"] for entry in found["absent"]}
     assert absent.keys() == {"llamacpp", "vllm"}
     assert absent["vllm"].startswith("install tascel into")
@@ -210,7 +213,7 @@ def test_an_export_needs_no_torch(toy_folder, export, tmp_path):
     traces.write_text("\n".join(map(json.dumps, lines)))
     code = (
         "import sys; sys.modules['torch'] = None\n"
-        "from tascel.advise.engines import advise\n"
+        "from tascel.advise.advise import advise\n"
         "from tascel.traces.read import read_traces\n"
         f"found = advise(read_traces({str(traces)!r}), [{str(export)!r}], limit=3)\n"
         "print(found['engines'][0]['engine'])"

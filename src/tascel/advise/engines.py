@@ -1,150 +1,43 @@
-"""Which engine shall answer these requests here? From price files and replayed answers.
+"""What answers would take, by price files and replays.
 
 Nothing is measured and no model is loaded: what a pass costs is read from the files that `tascel
-profile` keeps, and drafts learn from most of the traces and walk along the answers of others.
+profile` keeps, and drafts that learned from most of the traces walk along the answers of others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import mean, median
-from tempfile import TemporaryDirectory
 from typing import Any
 
-from tascel.advise.report import Asked, report
+from tascel.advise.candidates import Candidate
+from tascel.bench.bootstrap import interval
 from tascel.bench.examples import examples
-from tascel.bench.held_out import held_out
-from tascel.bench.replay import compare
-from tascel.builder import Progress, build, silent
+from tascel.bench.replay import BUILT_IN, compare
+from tascel.builder import Progress, build
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.forced import Cost, Example, Rules
-from tascel.engines.hf.load import fingerprint, tokenizer_of
-from tascel.engines.known import Kept, kept_prices
-from tascel.engines.openvino.folder import is_export, read_facts
-from tascel.engines.weights import sampled
-from tascel.errors import BundleError, ModelError, RequestError
+from tascel.draft.price import Price, typical
+from tascel.engines.hf.load import tokenizer_of
+from tascel.engines.known import Kept
+from tascel.engines.openvino.folder import is_export
+from tascel.errors import BundleError
 from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.vocabulary import check
-from tascel.types import Trace
+from tascel.types import SOURCES, Trace
 
-#: Answers that are replayed.
-LIMIT = 100
 #: Formats that models are published in; all others round their weights.
 _UNROUNDED = ("float32", "float16", "bfloat16", "F32", "F16", "BF16")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A model as one engine runs it.
-
-    Attributes:
-        engine: a name of `engines.known.ENGINES`.
-        model: folder, id or file, as it was asked about.
-        weights: the fingerprint that prices are kept for.
-        form: what else a setting's runtime must name, such as "int8 weights"; "" for nothing.
-    """
-
-    engine: str
-    model: str
-    weights: str
-    form: str = ""
-
-    def ran_as(self, kept: Kept) -> bool:
-        """Whether a price is of this."""
-        setting = kept.setting
-        same = kept.engine.name == self.engine and setting.weights == self.weights
-        return same and not kept.tailored and self.form in setting.runtime
-
-
-def advise(
-    traces: Iterable[Trace],
-    models: Sequence[str | Path],
-    *,
-    adapter: str | Path | None = None,
-    limit: int = LIMIT,
-    named: str = "TRACES",
-    progress: Progress = silent,
-) -> dict[str, Any]:
-    """What an answer would take in each engine that was measured here, and what to do.
-
-    Args:
-        traces: the task's past exchanges; `bench.held_out` says which of them are replayed.
-        models: Hugging Face ids or folders, folders of `tascel export --to openvino`, GGUF files;
-            one at least that is no GGUF, for its tokenizer.
-        adapter: a PEFT folder on top of those of Hugging Face; the others have it merged.
-        limit: replay so many answers at most.
-        named: how the commands to run call the traces.
-
-    Returns:
-        The stable output format, see `advise.report.report`.
-
-    Raises:
-        BundleError: a GGUF has the vocabulary of none of the other models.
-        ModelError: a model cannot be read.
-        RequestError: there is no tokenizer.
-        TraceError: too few traces.
-    """
-    files = [str(model) for model in models if _is_gguf(model)]
-    folders = [str(model) for model in models if not _is_gguf(model)]
-    if not folders:
-        raise RequestError(
-            "there is no tokenizer to read the traces with",
-            "Name the Hugging Face model that the GGUF was made from, too",
-        )
-    every = [one for model in (*folders, *files) for one in candidates(model, adapter)]
-    learned, held = held_out(traces, limit)
-    prices = kept_prices()
-    lines: list[dict[str, Any]] = []
-    unmeasured: list[tuple[str, str]] = []
-    with TemporaryDirectory() as work:
-        tasks = _Tasks(learned, held, Path(work), adapter, progress)
-        for model in folders:
-            tasks.learn(model)
-        for one in every:
-            task, found = tasks.of(one.model), [kept for kept in prices if one.ran_as(kept)]
-            lines += [task.replay(one, kept, progress) for kept in found]
-            if not found:
-                unmeasured.append((one.engine, one.model))
-        published = [model for model in folders if not is_export(model)]
-        base = (published or folders)[0]
-        numbers = {"learned": len(learned), "replayed": len(held)} | tasks.of(base).sizes()
-    return report(numbers, lines, unmeasured, Asked(named, base, bool(published), adapter))
-
-
-def candidates(model: str, adapter: str | Path | None = None) -> Iterator[Candidate]:
-    """What can run a model, as its files are.
-
-    Raises:
-        ModelError: they cannot be read.
-    """
-    if _is_gguf(model):
-        yield Candidate("llamacpp", model, sampled([_there(model)]))
-    elif is_export(model):
-        facts = read_facts(model)
-        yield Candidate("openvino", model, facts.weights, f"{facts.form} weights")
-    else:
-        weights = fingerprint(model, adapter)
-        yield Candidate("hf", model, weights)
-        if adapter is None:  # vLLM runs merged models
-            yield Candidate("vllm", model, weights)
-
-
-def _is_gguf(model: str | Path) -> bool:
-    return str(model).endswith(".gguf")
-
-
-def _there(gguf: str) -> Path:
-    path = Path(gguf).expanduser()
-    if not path.is_file():
-        raise ModelError(f"{gguf}: there is no such file", "Check the path")
-    return path
+#: A usual draft's width: what such a pass costs beside a token's says whether drafts can pay.
+WIDE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Task:
+class Learned:
     """What one tokenizer makes of the traces: drafts, and the answers to lead them along."""
 
     bundle: Bundle
@@ -158,16 +51,57 @@ class _Task:
         }
 
     def replay(self, candidate: Candidate, kept: Kept, progress: Progress) -> dict[str, Any]:
-        """What an answer takes by one price."""
-        size = self.bundle.codec.vocab_size
-        rules = Rules(kept.price, size, trees=kept.trees)
+        """What an answer takes by one price that was measured here."""
+        setting = kept.setting
+        rules = Rules(kept.price, self.bundle.codec.vocab_size, trees=kept.trees)
         if candidate.engine == "llamacpp":
             rules = replace(rules, saved=SAVED)
+        return {
+            "engine": candidate.engine,
+            "model": candidate.model,
+            "dtype": setting.dtype,
+            "device": setting.device,
+            "threads": setting.threads,
+            "runtime": setting.runtime,
+            "price_file": setting.file.name,
+            "rounded": setting.dtype not in _UNROUNDED or "int8" in candidate.form,
+            **self._estimate(rules, progress),
+        }
+
+    def typical(self, progress: Progress) -> dict[str, Any]:
+        """What an answer would take on the machine that the built-in price is of."""
+        rules = Rules(typical(), self.bundle.codec.vocab_size)
+        return {"price_file": BUILT_IN, **self._estimate(rules, progress)}
+
+    def _estimate(self, rules: Rules, progress: Progress) -> dict[str, Any]:
         costs = compare(self.bundle, self.known, {}, rules, progress)["tascel"]
-        return _line(candidate, kept, costs, self.sizes()["prompt_tokens"])
+        return _estimate(costs, rules.price, self.sizes()["prompt_tokens"])
 
 
-class _Tasks:
+def _estimate(costs: Sequence[Cost], price: Price, prompt: int) -> dict[str, Any]:
+    """Milliseconds an answer without drafts and with them, the prompt's reading in both: how many
+    times less (`gain`, with its 95 % interval), and the same of the tokens after the first alone
+    (`decoding_gain`). `accepted` are shares of these tokens by who drafted them."""
+    reading, step = float(price.curve(prompt, 0)[0]), float(price.plain())
+    plain = [reading + step * cost.tokens for cost in costs]
+    drafted = [reading + cost.ms for cost in costs]
+    tokens, writing = sum(cost.tokens for cost in costs), sum(cost.ms for cost in costs)
+    accepted = sum((cost.accepted for cost in costs), Counter[str]())
+    return {
+        "step_ms": step,
+        "reading_ms": reading,
+        "plain_ms": mean(plain),
+        "drafted_ms": mean(drafted),
+        "gain": sum(plain) / sum(drafted),
+        "interval": [*interval(plain, drafted)],
+        "decoding_gain": step * tokens / writing if writing else 1.0,
+        "tokens_per_pass": tokens / max(1, sum(cost.steps for cost in costs)),
+        "accepted": {s: accepted[s] / tokens for s in SOURCES if accepted[s]},
+        "wide": float(price.curve(WIDE, 0)[0]) / step,
+    }
+
+
+class Tokenizers:
     """The traces as each of several tokenizers reads them, learned once for each."""
 
     def __init__(
@@ -180,8 +114,8 @@ class _Tasks:
     ) -> None:
         self._learned, self._held, self._work = learned, held, work
         self._adapter, self._progress = adapter, progress
-        self._made: dict[str, _Task] = {}
-        self._of: dict[str, _Task] = {}
+        self._made: dict[str, Learned] = {}
+        self._of: dict[str, Learned] = {}
 
     def learn(self, model: str) -> None:
         """Learn for a model's tokenizer, unless another one had the same."""
@@ -191,42 +125,26 @@ class _Tasks:
             known = examples(codec, self._held)
             out = self._work / str(len(self._made))
             build(iter(self._learned), place, out, progress=self._progress)
-            self._made[codec.fingerprint] = _Task(Bundle.open(out, codec), known)
+            self._made[codec.fingerprint] = Learned(Bundle.open(out, codec), known)
         self._of[model] = self._made[codec.fingerprint]
 
-    def of(self, model: str) -> _Task:
-        """What was learned for a model, or for one whose vocabulary a GGUF has."""
+    def of(self, model: str) -> Learned:
+        """What was learned for a model, or for one whose vocabulary a GGUF has.
+
+        Raises:
+            BundleError: a GGUF has the vocabulary of none.
+        """
         if model not in self._of:
             self._of[model] = self._like(model)
         return self._of[model]
 
-    def _like(self, gguf: str) -> _Task:
+    def _like(self, gguf: str) -> Learned:
         *others, last = self._made.values()
-        for task in others:
+        for learned in others:
             try:
-                check(task.bundle, gguf)
+                check(learned.bundle, gguf)
             except BundleError:
                 continue
-            return task
+            return learned
         check(last.bundle, gguf)
         return last
-
-
-def _line(candidate: Candidate, kept: Kept, costs: Sequence[Cost], prompt: int) -> dict[str, Any]:
-    setting, price = kept.setting, kept.price
-    reading, step = float(price.curve(prompt, 0)[0]), float(price.plain())
-    return {
-        "engine": candidate.engine,
-        "model": candidate.model,
-        "dtype": setting.dtype,
-        "device": setting.device,
-        "threads": setting.threads,
-        "runtime": setting.runtime,
-        "price_file": setting.file.name,
-        "rounded": setting.dtype not in _UNROUNDED or "int8" in candidate.form,
-        "step_ms": step,
-        "reading_ms": reading,
-        "plain_ms": reading + step * mean(cost.tokens for cost in costs),
-        "drafted_ms": reading + mean(cost.ms for cost in costs),
-        "tokens_per_pass": sum(c.tokens for c in costs) / max(1, sum(c.steps for c in costs)),
-    }

@@ -55,6 +55,16 @@ class Needs:
     folds: Sequence[Ids]
     vocab_size: int
 
+    @staticmethod
+    def of(
+        answers: Sequence[Ids], prompts: Sequence[Ids], traces: Sequence[Trace], vocab_size: int
+    ) -> Needs:
+        """Of traces whose answers and prompts are given as ids."""
+        written, read = _uses(answers), _uses(prompts)
+        given = np.isin(_keys(written, vocab_size), _keys(read, vocab_size))
+        dealt = [folds(groups, _FOLDS) for groups in held_out_ways(traces)]
+        return Needs(written, given, read, dealt, vocab_size)
+
     def __len__(self) -> int:
         return len(self.folds[0])
 
@@ -78,10 +88,7 @@ def needs(
         answers.append(answer)
         prompts.append(codec.prompt(trace.messages, trace.tools))
         progress("reading traces", at, len(answered))
-    written, read = _uses(answers), _uses(prompts)
-    given = np.isin(_keys(written, codec.vocab_size), _keys(read, codec.vocab_size))
-    dealt = [folds(groups, _FOLDS) for groups in held_out_ways(answered)]
-    return Needs(written, given, read, dealt, codec.vocab_size)
+    return Needs.of(answers, prompts, answered, codec.vocab_size)
 
 
 def _uses(texts: Sequence[Ids]) -> Uses:
