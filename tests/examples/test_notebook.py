@@ -1,0 +1,64 @@
+"""The notebook runs from top to bottom on a toy, and holds nothing of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nbclient
+import nbformat
+import pytest
+
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "tour.ipynb"
+
+
+@pytest.fixture
+def notebook():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+def run(notebook, folder):
+    """What its cells print, and the types of what they show."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    printed = "".join(output.get("text", "") for output in outputs)
+    return printed, {kind for output in outputs for kind in output.get("data", ())}
+
+
+def test_it_holds_no_output(notebook):
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert all(not cell.outputs and cell.execution_count is None for cell in cells)
+
+
+def test_it_runs_on_a_toy(notebook, toy_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+    lines = [
+        {
+            "prompt": f"light {i}",
+            "output": f'{{"lamp": {i % 3}}}',
+            "split": "test" if i >= 40 else "train",
+        }
+        for i in range(50)
+    ]
+    traces = tmp_path / "lamps.jsonl"
+    traces.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (given,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", ())]
+    given.source = (
+        f"import sys\nmodel, adapter, traces = {str(toy_folder)!r}, None, {str(traces)!r}\n"
+        "split, answered = 'test', 3"
+    )
+    printed, shown = run(notebook, tmp_path)
+    assert "40 traces" in printed
+    assert "tascel profile" in printed  # advise: nothing was measured here yet
+    assert printed.count("the same answers") == 3
+    assert "image/png" in shown
+    assert (tmp_path / "build" / "tour" / "manifest.json").exists()
+
+
+@pytest.mark.real
+def test_it_runs_on_the_demos_model(notebook, tmp_path):
+    printed, shown = run(notebook, tmp_path)
+    assert "Hass" in printed  # an intent of the task
+    assert "image/png" in shown
