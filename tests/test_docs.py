@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
 
 import pytest
+from typer.main import get_command
 
 from pages import DOCS, ROOT, Page, written_pages
+from tascel import cli
 
 
 def test_links_lead_somewhere():
     for page in [*written_pages(), Page(DOCS / "cli.md")]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.text):
             assert (page.path.parent / target).exists(), f"{page}: {target}"
+
+
+def test_every_verb_is_introduced():
+    page = (DOCS / "usage.md").read_text(encoding="utf-8")
+    table = page[page.index("| verb |") : page.index("## ")]
+    assert set(get_command(cli.app).commands) == set(re.findall(r"`(\w+)`", table))
 
 
 @pytest.mark.parametrize(
@@ -39,3 +48,19 @@ def test_pages_show_what_was_measured(page, which):
     done = subprocess.run([sys.executable, script, *which], capture_output=True, text=True)
     assert done.returncode == 0
     assert done.stdout.strip() in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_the_first_page_shows_what_was_measured():
+    """Its table is a part of README's."""
+    rows = json.loads((ROOT / "results/home_assistant_bf16.json").read_text())["rows"]
+    named = {row["name"]: row for row in rows}
+    page = (DOCS / "index.md").read_text(encoding="utf-8")
+    for title, name in (
+        ("plain decoding", "none"),
+        ("transformers' prompt lookup", "prompt-lookup"),
+        ("**tascel**", "tascel"),
+    ):
+        row = named[name]
+        shown = f"{row['tokens_per_second']:.1f} | {row['speedup']:.2f}× "
+        same = "yes" if row["identical"] else "no"
+        assert f"| {title} | {shown}| {row['tokens_per_step']:.2f} | {same} |" in page
