@@ -72,7 +72,7 @@ def _example(codec: Codec, trace: Trace, record: Mapping[str, Any], place: str) 
                 f"{place}: its ids do not spell its output with this bundle's tokenizer",
                 "Take a bundle of the model that wrote it, or remove the ids",
             )
-        return Example(codec.prompt(trace.messages, trace.tools), ids)
+        return Example(codec.prompt(trace.messages, trace.tools), ids, trace.prompt_text)
     answered = replace(trace, answer={"role": "assistant", "content": text})
     (_, example), *_ = labelled(codec, [answered])
     cut = record.get("finish_reason") == "length" and len(example.output) > 1

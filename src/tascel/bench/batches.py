@@ -10,7 +10,11 @@ from statistics import median
 from time import perf_counter
 from typing import Any
 
+from tascel.bench.compare import setting
 from tascel.bench.contenders import in_transformers
+from tascel.bench.memory import memory
+from tascel.bench.steps import Recorder, drafting
+from tascel.decode.watch import Watch
 from tascel.errors import RequestError
 from tascel.runner import Runner
 from tascel.types import Request
@@ -38,8 +42,9 @@ def race(
     names: Sequence[str],
     repeats: int = 5,
     progress: Progress = lambda done, total: None,
+    watch: Watch | None = None,
 ) -> dict[str, list[Run]]:
-    """`repeats` runs of every contender, taking turns; who begins changes.
+    """`repeats` runs of every contender, taking turns; who begins changes. A `watch` hears ours.
 
     What a run taught the draft and what it left in the cache is dropped before the next.
 
@@ -47,7 +52,7 @@ def race(
         RequestError: a name that is not none, tascel or transformers.
     """
     known = {
-        "tascel": lambda: _ours(runner, requests, rows, plain=False),
+        "tascel": lambda: _ours(runner, requests, rows, plain=False, watch=watch),
         "none": lambda: _ours(runner, requests, rows, plain=True),
         "transformers": lambda: _stock(runner, requests, rows),
     }
@@ -63,6 +68,23 @@ def race(
             runs[name].append(known[name]())
             progress(sum(map(len, runs.values())), repeats * len(names))
     return runs
+
+
+def report(
+    runner: Runner, runs: Mapping[str, Sequence[Run]], rows: int, recorder: Recorder
+) -> dict[str, Any]:
+    """The stable output format of `bench --rows`. What a `recorder` heard of our last run becomes
+    `drafting`; nobody's milliseconds are in it, since a pass is many answers'."""
+    ours = runs["tascel"][0]
+    return {
+        **setting(runner),
+        "examples": len(ours.tokens),
+        "rows_at_once": rows,
+        "rows": table(runs),
+        "prompts_by_task": dict(ours.tasks),
+        "drafting": drafting(recorder.answers.values(), None),
+        "memory_bytes": memory(runner),
+    }
 
 
 def table(runs: Mapping[str, Sequence[Run]], baseline: str = "none") -> list[dict[str, Any]]:
@@ -90,12 +112,19 @@ def _row(name: str, own: Sequence[Run], base: Sequence[Run]) -> dict[str, Any]:
     }
 
 
-def _ours(runner: Runner, requests: Sequence[Request], rows: int, *, plain: bool) -> Run:
+def _ours(
+    runner: Runner,
+    requests: Sequence[Request],
+    rows: int,
+    *,
+    plain: bool,
+    watch: Watch | None = None,
+) -> Run:
     runner.forget()
     place = {request.id: at for at, request in enumerate(requests)}
     tokens: list[tuple[int, ...]] = [()] * len(requests)
     drafted, tasks = Counter[str](), Counter[str]()
-    scheduler = runner.scheduler(rows, plain=plain)
+    scheduler = runner.scheduler(rows, plain=plain, watch=watch)
     started, passes = perf_counter(), 0
     for request in requests:
         scheduler.add(request)

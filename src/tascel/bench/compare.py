@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from tascel.bench.bootstrap import interval
 from tascel.bench.contenders import Answer, Contender, unseen
+from tascel.bench.memory import memory
+from tascel.bench.steps import Recorder, by_task, drafting
 from tascel.runner import Runner
 from tascel.types import Request
 
@@ -41,15 +44,29 @@ def interleave(
     return rounds
 
 
-def report(runner: Runner, rounds: Sequence[Round], baseline: str = "none") -> dict[str, Any]:
+def report(
+    runner: Runner,
+    rounds: Sequence[Round],
+    baseline: str = "none",
+    recorder: Recorder | None = None,
+) -> dict[str, Any]:
     """The stable output format of `bench` and `demo`; answers that do not stand verbatim in the
-    bundle are also reported apart."""
+    bundle are also reported apart, and those of each task, by whose draft served them, where there
+    are several. What a `recorder` heard of our answers becomes `drafting`."""
     fresh = [r for r in rounds if unseen(runner, r[baseline])]
+    tasks = [r["tascel"].task for r in rounds]
     return {
         **setting(runner),
         "examples": len(rounds),
         "rows": table(rounds, baseline),
         "unseen": {"examples": len(fresh), "rows": table(fresh, baseline)},
+        "prompts_by_task": dict(Counter(task for task in tasks if task is not None)),
+        "tasks": [
+            {"task": task, "examples": len(own), "rows": table([rounds[i] for i in own], baseline)}
+            for task, own in by_task(tasks).items()
+        ],
+        "drafting": recorder and drafting(recorder.answers.values(), runner.price),
+        "memory_bytes": memory(runner),
     }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from tascel.bench.peers import VARIANTS, Peers
+from tascel.decode.watch import Watch as Steps
 from tascel.draft.breaker import Breaker
 from tascel.errors import RequestError
 from tascel.runner import Runner
@@ -39,15 +40,15 @@ Watch = Callable[[str, Chunk], None]
 
 
 def contenders(
-    runner: Runner, names: list[str], watch: Watch | None = None
+    runner: Runner, names: list[str], watch: Watch | None = None, steps: Steps | None = None
 ) -> dict[str, Contender]:
-    """The contenders called `names`, ready to answer.
+    """The contenders called `names`, ready to answer. `steps` hears those of "tascel".
 
     Raises:
         RequestError: nobody has that name, or it needs a bundle.
     """
     known: dict[str, Callable[[], Contender]] = {
-        "tascel": lambda: _ours(lambda request: runner.run(request), "tascel", watch),
+        "tascel": lambda: _ours(lambda request: runner.run(request, watch=steps), "tascel", watch),
         "none": lambda: _ours(lambda request: runner.run(request, plain=True), "none", watch),
         "tasc-paper": lambda: _drafting(runner, "tasc-paper"),
         "transformers": lambda: _stock(runner, {}),

@@ -24,7 +24,8 @@ def labelled(
     """
     for trace, output in codec.answers(traces, on_bad):
         try:
-            yield trace, Example(codec.prompt(trace.messages, trace.tools), output)
+            prompt = codec.prompt(trace.messages, trace.tools)
+            yield trace, Example(prompt, output, trace.prompt_text)
         except RequestError as error:
             if on_bad is None:
                 raise

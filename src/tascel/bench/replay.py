@@ -12,10 +12,13 @@ from tascel.bench.answers import completed
 from tascel.bench.bootstrap import interval
 from tascel.bench.examples import examples
 from tascel.bench.prompts import prompts
+from tascel.bench.shown import shown
+from tascel.bench.steps import Recorder, by_task, drafting
 from tascel.bench.tuning import tune as choose
 from tascel.builder import Progress, silent
 from tascel.bundle import Bundle
 from tascel.decode.forced import Cost, Entrant, Example, Rules, follow, speedup
+from tascel.decode.watch import Watch
 from tascel.draft.ngram import DraftConfig
 from tascel.draft.price import typical
 from tascel.engines.profile import read_price
@@ -39,6 +42,7 @@ def replay(
     completions: str | Path | None = None,
     chain: bool = False,
     tune: bool = False,
+    show: int = 0,
     on_bad: Callable[[TascelError], None] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
@@ -57,6 +61,7 @@ def replay(
             these prompts.
         chain: nobody drafts trees.
         tune: choose the peers' settings on a held-out tenth of the split "train" of `traces`.
+        show: add so many answers as text under "answers", see `bench.shown`.
         on_bad: hears what is malformed and left out; None stops at it.
 
     Returns:
@@ -85,8 +90,14 @@ def replay(
         again = read_traces(traces, skip_bad=on_bad is not None)
         quiet = None if on_bad is None else BadLines().add  # it has been heard of already
         settings |= choose(names, opened, again, rules, quiet, progress)
-    costs = compare(opened, known, settings, rules, progress)
-    return report(costs, rules, BUILT_IN if price is None else Path(price).name, settings)
+    recorder = Recorder()
+    costs = compare(opened, known, settings, rules, progress, recorder)
+    file = BUILT_IN if price is None else Path(price).name
+    content = report(costs, rules, file, settings, recorder)
+    if show:
+        asked = {str(at): example.asked for at, example in enumerate(known)}
+        content["answers"] = shown(codec, asked, recorder.answers, show)
+    return content
 
 
 def compare(
@@ -95,9 +106,11 @@ def compare(
     settings: Mapping[str, rivals.Settings],
     rules: Rules,
     progress: Progress = silent,
+    watch: Watch | None = None,
 ) -> dict[str, list[Cost]]:
-    """What each peer or variant in `settings` and then "tascel" make of the `known` answers."""
-    ready = entrants(bundle, settings, rules, progress)
+    """What each peer or variant in `settings` and then "tascel" make of the `known` answers; a
+    `watch` hears the steps of the last."""
+    ready = entrants(bundle, settings, rules, progress, watch)
     return follow(ready, known, rules, lambda n, of: progress("replaying", n, of))
 
 
@@ -106,15 +119,17 @@ def entrants(
     settings: Mapping[str, rivals.Settings],
     rules: Rules,
     progress: Progress = silent,
+    watch: Watch | None = None,
 ) -> dict[str, Entrant]:
-    """Each peer or variant in `settings`, and then "tascel"; a breaker may rest all of ours."""
+    """Each peer or variant in `settings`, and then "tascel", whose steps a `watch` hears; a breaker
+    may rest all of ours."""
     peers = rivals.Peers(bundle, chain=not rules.trees)
     made: dict[str, Entrant] = {}
     for done, (name, chosen) in enumerate(settings.items(), start=1):
         progress("getting ready", done, len(settings))
         made[name] = Entrant(peers.make(name, chosen), guarded=name in rivals.VARIANTS)
     config = DraftConfig(trees=rules.trees, saved=rules.saved)
-    made["tascel"] = Entrant(bundle.draft(config), guarded=True)
+    made["tascel"] = Entrant(bundle.draft(config), guarded=True, watch=watch)
     return made
 
 
@@ -129,8 +144,11 @@ def report(
     rules: Rules,
     price_file: str,
     settings: Mapping[str, Mapping[str, Any]],
+    recorder: Recorder | None = None,
 ) -> dict[str, Any]:
-    """The stable output format of `replay`. `tokens` are those after each answer's first.
+    """The stable output format of `replay`. `tokens` are those after each answer's first;
+    `price_ms` a pass of 1, 2, … tokens; `tasks` are by whose draft served, where there are several;
+    what a `recorder` heard of ours becomes `drafting`.
 
     Raises:
         TraceError: there is no such token.
@@ -145,21 +163,35 @@ def report(
         "tokens": tokens,
         "price_file": price_file,
         "step_ms": round(float(rules.price.plain()), 4),
+        "price_ms": [round(float(ms), 4) for ms in rules.price.curve(1, 63)],
         "trees": rules.trees,
         "drafts": [row | {"settings": dict(settings.get(row["name"], {}))} for row in rows],
+        "tasks": [*_tasks(costs, rules)],
+        "drafting": recorder and drafting(recorder.answers.values(), rules.price),
     }
+
+
+def _tasks(costs: Mapping[str, Sequence[Cost]], rules: Rules) -> Iterator[dict[str, Any]]:
+    """Everybody's row for each task; one without a token to draft is left out."""
+    for task, places in by_task([cost.task for cost in costs["tascel"]]).items():
+        parts = {name: [own[at] for at in places] for name, own in costs.items()}
+        if any(cost.tokens for cost in parts["tascel"]):
+            rows = [_row(name, own, parts["tascel"], rules) for name, own in parts.items()]
+            yield {"task": task, "examples": len(places), "drafts": rows}
 
 
 def _row(name: str, own: Sequence[Cost], ours: Sequence[Cost], rules: Rules) -> dict[str, Any]:
     steps, tokens = sum(c.steps for c in own), sum(c.tokens for c in own)
     accepted = sum((c.accepted for c in own), Counter[str]())
     over, under = [c.ms for c in own], [c.ms for c in ours]
+    plain = [float(rules.price.plain()) * c.tokens for c in own]
     return {
         "name": name,
         "tokens_per_step": tokens / steps,
         "drafted_per_step": sum(c.offered for c in own) / steps,
         "microseconds_per_step": 1000 * sum(c.draft_ms for c in own) / steps,
         "speedup_estimate": speedup(own, rules),
+        "interval": [*interval(plain, over)],
         "accepted_by_source": {s: accepted[s] / tokens for s in SOURCES if accepted[s]},
         "rejects": sum(c.rejects for c in own),
         "tascel_over_this": sum(over) / sum(under),

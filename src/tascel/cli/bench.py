@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -23,7 +23,6 @@ from tascel.cli.console import (
 from tascel.store.file import whole_file
 
 if TYPE_CHECKING:
-    from tascel.bench.batches import Run
     from tascel.bench.contenders import Answer
     from tascel.runner import Runner
     from tascel.types import Trace
@@ -61,18 +60,24 @@ def bench(
         typer.Option(help="JSONL file to write our answers to, as `tascel generate -o` does."),
     ] = None,
     json: options.Json = None,
+    html: options.Html = None,
+    plots: options.Plots = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Answer PROMPTS with our draft, plainly and with the peers, interleaved, and compare."""
-    from tascel.bench.batches import race
+    from tascel.bench import batches
     from tascel.bench.compare import interleave, report
     from tascel.bench.contenders import contenders
     from tascel.bench.prompts import prompts as read
     from tascel.bench.prompts import requests
+    from tascel.bench.shown import shown
+    from tascel.bench.steps import Recorder
     from tascel.loading import load
+    from tascel.report import page, verbs
     from tascel.traces.read import BadLines
 
-    bad = BadLines()
+    page.ready(html, plots)
+    bad, steps = BadLines(), Recorder()
     on_bad = bad.add if skip_bad else None
     with progress() as show:
         runner = load(
@@ -85,46 +90,48 @@ def bench(
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
         asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
         tell_head(runner)
+        todo = [request for _, request in asked]
         if rows > 1:
-            runs = race(
-                runner, [request for _, request in asked], rows, names, repeats,
-                lambda done, total: show(f"runs of {len(asked)} prompts", done, total),
+            runs = batches.race(
+                runner, todo, rows, names, repeats,
+                lambda done, total: show(f"runs of {len(asked)} prompts", done, total), steps,
             )  # fmt: skip
-            _show_batches(json, runner, runs, rows, len(asked))
-            return
-        rounds = interleave(
-            runner,
-            contenders(runner, names),
-            [request for _, request in asked],
-            lambda done, _: show("answering side by side", done, len(asked)),
-        )
+            content = batches.report(runner, runs, rows, steps)
+        else:
+            rounds = interleave(
+                runner, contenders(runner, names, steps=steps), todo,
+                lambda done, _: show("answering side by side", done, len(asked)),
+            )  # fmt: skip
+            content = report(runner, rounds, recorder=steps)
+            if answers is not None:
+                ours = [round_["tascel"] for round_ in rounds]
+                _write(answers, runner, [*zip((t for t, _ in asked), ours, strict=True)])
     if bad.count:
         err.print(str(bad), markup=False)
-    content = report(runner, rounds)
     write_json(json, content)
-    if answers is not None:
-        _write(answers, runner, [(t, r["tascel"]) for (t, _), r in zip(asked, rounds, strict=True)])
-    out.print(rows_table(content["rows"], f"{content['examples']} prompts, {content['dtype']}"))
-    if tasks := by_task(answers_of["tascel"].task for answers_of in rounds):
+    _tell(content, rows)
+    if html or plots:
+        texts = {request.id: trace.prompt_text for trace, request in asked}
+        made = verbs.batches if rows > 1 else verbs.bench
+        told = shown(runner.codec, texts, steps.answers, options.SHOWN)
+        page.write(made(content, told), html, plots)
+
+
+def _tell(content: Mapping[str, Any], rows: int) -> None:
+    """The numbers as tables."""
+    if rows > 1:
+        title = f"{content['examples']} prompts, {rows} at a time, {content['dtype']}"
+        out.print(batches_table(content["rows"], title))
+    else:
+        title = f"{content['examples']} prompts, {content['dtype']}"
+        out.print(rows_table(content["rows"], title))
+    prompts: Mapping[str, int] = content["prompts_by_task"]
+    if tasks := by_task(Counter(prompts).elements()):
         out.print(tasks, markup=False)
-    unseen = content["unseen"]
+    unseen = content.get("unseen", {"examples": 0})
     if 0 < unseen["examples"] < content["examples"]:
         title = f"the {unseen['examples']} of them whose answer does not stand in the bundle"
         out.print(rows_table(unseen["rows"], title))
-
-
-def _show_batches(
-    json: Path | None, runner: Runner, runs: Mapping[str, Sequence[Run]], rows: int, prompts: int
-) -> None:
-    from tascel.bench.batches import table
-    from tascel.bench.compare import setting
-
-    lines = table(runs)
-    write_json(json, {**setting(runner), "examples": prompts, "rows_at_once": rows, "rows": lines})
-    title = f"{prompts} prompts, {rows} at a time, {runner.setting.dtype}"
-    out.print(batches_table(lines, title))
-    if tasks := by_task(Counter(runs["tascel"][0].tasks).elements()):
-        out.print(tasks, markup=False)
 
 
 def _write(path: Path, runner: Runner, answers: Sequence[tuple[Trace, Answer]]) -> None:

@@ -130,6 +130,20 @@ LearnDays = Annotated[
     float | None, typer.Option(min=0.001, help="With --learn: keep no answer for longer.")
 ]
 Json = Annotated[Path | None, typer.Option("--json", help="Write the numbers to this file.")]
+Html = Annotated[
+    Path | None,
+    typer.Option(
+        "--html",
+        help="Write a report to this file, one page that needs nothing else; some prompts and "
+        "answers stand in it.",
+    ),
+]
+Plots = Annotated[
+    Path | None,
+    typer.Option("--plots", metavar="FOLDER", help="Write the report's pictures as PNG and SVG."),
+]
+#: Answers that a report shows.
+SHOWN = 12
 SkipBad = Annotated[
     bool, typer.Option("--skip-bad", help="Leave malformed records out, and count them.")
 ]

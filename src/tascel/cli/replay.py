@@ -54,23 +54,31 @@ def replay(
         ),
     ] = False,
     json: options.Json = None,
+    html: options.Html = None,
+    plots: options.Plots = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Walk drafts along the known answers of TRACES and estimate what they save."""
     from tascel.bench.replay import replay as run
+    from tascel.report import page, verbs
     from tascel.traces.read import BadLines
 
+    page.ready(html, plots)
     bad = BadLines()
     with progress() as show:
         content = run(
             bundle, traces, [name.strip() for name in against.split(",")],
             split=split, limit=limit, max_tokens=max_tokens, price=price, completions=completions,
-            chain=chain, tune=tune, on_bad=bad.add if skip_bad else None, progress=show,
+            chain=chain, tune=tune, show=options.SHOWN if html else 0,
+            on_bad=bad.add if skip_bad else None, progress=show,
         )  # fmt: skip
     if bad.count:
         err.print(str(bad), markup=False)
+    answers = content.pop("answers", ())
     write_json(json, content)
     out.print(_table(content))
+    if html or plots:
+        page.write(verbs.replay(content, answers), html, plots)
 
 
 def _table(content: dict[str, Any]) -> Table:
