@@ -164,6 +164,7 @@ def _living(
     tenants: dict[str, list[str]] | None = None,
     temperature: float = 0.0,
     buffer: int | None = None,
+    port: int = 0,
     page: bool = True,
     samples: bool = True,
     **limits: Any,
@@ -173,7 +174,7 @@ def _living(
     served = Served(PacedRunner(runner, pace, faults), name, terms, temperature, page, samples)
     app = App(served, Access.of(key, tenants))
     server = Server(app, terms)
-    with bind("127.0.0.1", 0, terms) as bound:
+    with bind("127.0.0.1", port, terms) as bound:
         if buffer is not None:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, buffer)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [bound]})

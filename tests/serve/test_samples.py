@@ -64,6 +64,31 @@ def test_a_bundle_that_quotes_nothing_offers_nothing(offered):
     assert offered([trace(f"light {i}") for i in range(9)], text=False) == []
 
 
+def test_each_tenant_is_offered_its_own(served_folder, codec, tmp_path, monkeypatch):
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+    for name in ("acme", "zoo"):
+        traces = [trace(f"{name} {i}") for i in range(9)]
+        tascel.build(traces, served_folder, tmp_path / name)
+    tenants = {name: Bundle.open(tmp_path / name) for name in ("acme", "zoo")}
+    runner = SimpleNamespace(bundle=None, codec=codec, tenants=tenants)
+    for name in tenants:
+        prompts = {text for ((_, text),) in said(samples(runner, name))}
+        assert prompts == {f"{name} {i}" for i in range(9)}
+    assert samples(runner, None) == samples(runner, "nobody") == []
+
+
+def test_what_is_gone_from_the_files_is_offered_no_more(
+    served_folder, codec, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
+    folder = tmp_path / "bundle"
+    tascel.build([trace(f"light {i}") for i in range(9)], served_folder, folder)
+    runner = SimpleNamespace(bundle=Bundle.open(folder), codec=codec, tenants={})
+    assert len(samples(runner, None)) == 9
+    tascel.build([trace(f"lamp {i}") for i in range(6)], served_folder, folder)
+    assert {text for ((_, text),) in said(samples(runner, None))} == {f"lamp {i}" for i in range(6)}
+
+
 def test_other_conversations_are_left_out(codec):
     turns = Turns(codec)
     long = [{"role": role, "content": "x"} for role in ("user", "assistant", "user")]

@@ -110,7 +110,7 @@ function times(now, first, answered) {
   });
   const most = Math.max(...found.map(({ at }) => at[1] ?? 0)) || 1;
   return charts.bars(
-    "Answer times, these minutes", ["", "half within", "95 % within"],
+    "Answer times, these minutes", ["from arrival", "half within", "95 % within"],
     answered ? found.map(({ name, at }) => ({ name, share: (at[1] ?? 0) / most, cells: at.map(seconds) })) : [],
     "No answer has ended while this page was open.",
   );

@@ -52,7 +52,7 @@ export class Panel {
   }
 
   // The answer is whole.
-  end() {
+  end(reason) {
     this.answer.setAttribute("aria-busy", "false");
     const { steps, tokens } = this.stats;
     const seconds = (performance.now() - this.#started) / 1000;
@@ -60,6 +60,7 @@ export class Panel {
       ["tokens", tokens], ["passes", steps], ["tokens a pass", (tokens / steps).toFixed(2)],
       ["tokens a second", (tokens / this.seconds).toFixed(1)],
       ["first token", `${(this.#first / 1000).toFixed(2)} s`], ["time", `${seconds.toFixed(2)} s`],
+      ...(reason === "length" ? [["ended", "at the most tokens"]] : []),
     ];
     for (const [name, value] of shown) {
       this.cost.append(make("div", {}, make("dt", {}, name), make("dd", {}, value)));

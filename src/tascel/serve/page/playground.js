@@ -47,13 +47,15 @@ function asked() {
 }
 
 async function answer(panel, body, drafts, signal) {
+  let reason = null;
   panel.start();
   try {
     const extras = { stats: true, tokens: true, drafts };
     for await (const { choices } of api.stream({ ...body, tascel: extras }, signal)) {
       if (choices[0]?.tascel) panel.take(choices[0].tascel);
+      reason = choices[0]?.finish_reason ?? reason;
     }
-    panel.end();
+    panel.end(reason);
   } catch (error) {
     panel.fail(error.name === "AbortError" ? "Stopped." : error.message);
     throw error;

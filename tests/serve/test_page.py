@@ -1,0 +1,328 @@
+"""The page at `/`, end to end: Chromium against a live toy server."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tascel.serve import static
+from tascel.types import SOURCES
+
+playwright = pytest.importorskip("playwright.sync_api")
+expect = playwright.expect
+browser_only = pytest.mark.browser
+PROMPT = "light 1 in the den"
+
+
+def test_its_files_are_served_and_nothing_else(live):
+    page = httpx.get(f"{live.url}/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    named = set(re.findall(r'(?:src|href)="(page/[^"]+)"', page.text))
+    assert {"page/main.js", "page/style.css"} <= named
+    for path in (*named, *(f"page/{file.name}" for file in static.FOLDER.iterdir())):
+        file = httpx.get(f"{live.url}/{path}")
+        assert file.status_code == 200, path
+        assert file.headers["x-content-type-options"] == "nosniff"
+    for path in ("page/none.js", "page/../app.py", "page/%2e%2e/app.py", "page/..%2fapp.py"):
+        assert httpx.get(f"{live.url}/{path}").status_code == 404
+
+
+def test_it_loads_nothing_from_elsewhere():
+    for file in static.FOLDER.iterdir():
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert not re.search(r"https?:|//cdn|@import|innerHTML|eval\(", text), file.name
+
+
+def test_it_can_be_left_out(start):
+    with start(page=False) as live:
+        assert httpx.get(f"{live.url}/").status_code == 404
+        assert httpx.get(f"{live.url}/page/main.js").status_code == 404
+        assert live.health()[0] == 200
+
+
+def visit(page, url):
+    page.goto(url)
+    expect(page.locator("#model")).to_have_text("toy")
+
+
+def ask(page, prompt=PROMPT, tokens=40):
+    page.fill("#prompt", prompt)
+    page.locator("#more").evaluate("details => { details.open = true }")
+    page.fill("#max-tokens", str(tokens))
+    page.keyboard.press("Control+Enter")
+
+
+def answer(page, panel):
+    return page.locator(f"#{panel} .answer").inner_text()
+
+
+@browser_only
+def test_drafts_on_and_off_say_the_same(live, page, served_runner):
+    served_runner.forget()
+    visit(page, live.url)
+    ask(page)
+    expect(page.locator("#verdict")).to_contain_text("The same answer")
+    expected = served_runner.generate(PROMPT, max_tokens=40, drafts=False).text
+    for panel in ("with", "without"):
+        assert page.locator(f"#{panel} .answer").text_content() == expected
+    drafted = page.locator("#with .answer .token:not(.source-model)")
+    assert drafted.count() > 5
+    assert page.locator("#without .answer .token:not(.source-model)").count() == 0
+    cost = [page.locator(f"#{panel} .cost").inner_text().split() for panel in ("with", "without")]
+    on, off = (dict(zip(("tokens", "passes"), _numbers(told), strict=False)) for told in cost)
+    assert on["tokens"] == off["tokens"] == off["passes"]
+    assert on["passes"] < off["passes"]
+    drafted.first.hover()
+    source = drafted.first.get_attribute("data-source")
+    expect(page.locator("#with .told")).to_contain_text(f"{source}: ")
+    assert page.locator("#with .answer .token").first.evaluate(
+        "token => getComputedStyle(token).textDecorationLine"
+    ) in ("none", "underline")
+
+
+def _numbers(words):
+    return [float(word) for word in words if re.fullmatch(r"[\d.]+", word)]
+
+
+@browser_only
+def test_an_answer_comes_pass_by_pass_and_can_be_stopped(start, page):
+    with start() as live:
+        visit(page, live.url)
+        page.uncheck("#compare")
+        live.pace.hold()
+        ask(page, tokens=100)
+        expect(page.locator("#stop")).to_be_enabled()
+        live.pace.allow(2)
+        expect(page.locator("#with .answer .token").first).to_be_visible()
+        assert page.locator("#with .answer").get_attribute("aria-busy") == "true"
+        shown = page.locator("#with .answer .token").count()
+        page.keyboard.press("Escape")
+        expect(page.locator("#with .alert")).to_have_text("Stopped.")
+        expect(page.locator("#stop")).to_be_disabled()
+        live.pace.free()
+        live.until(lambda: live.health()[1]["running"] == 0, "generation has ended")
+        assert live.metric("tascel_answers_total", end="cancelled") == 1
+        assert page.locator("#with .answer .token").count() == shown
+        assert not page.locator("#without").is_visible()
+
+
+@browser_only
+def test_the_keyboard_is_enough(live, page):
+    visit(page, live.url)
+    page.keyboard.press("Tab")
+    expect(page.locator(".skip")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#prompt")).to_be_focused()
+    page.keyboard.type(PROMPT)
+    order = []
+    for key in ("Tab", "Enter", "Tab", "Tab"):  # open what is folded
+        page.keyboard.press(key)
+        order.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert order == ["SUMMARY", "SUMMARY", "system", "max-tokens"]
+    page.keyboard.press("Control+a")
+    page.keyboard.type("40")
+    for name in ("temperature", "task", "compare", "run"):
+        page.keyboard.press("Tab")
+        expect(page.locator(f"#{name}")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#verdict")).to_contain_text("The same answer", timeout=30_000)
+    page.locator("#with .answer").focus()
+    tokens = page.locator("#with .answer .token")
+    for key, at in (("ArrowRight", 0), ("ArrowRight", 1), ("ArrowLeft", 0), ("End", -1)):
+        page.keyboard.press(key)
+        token = tokens.nth(at) if at >= 0 else tokens.last
+        expect(token).to_have_class(re.compile(r"\bat\b"))
+        told = f"{token.get_attribute('data-source')}: "
+        expect(page.locator("#with .told")).to_contain_text(told)
+    assert page.locator("#with .answer .at").count() == 1
+
+
+@browser_only
+def test_a_sample_fills_the_form(live, page):
+    visit(page, live.url)
+    choice = page.locator("#sample")
+    expect(choice).to_be_visible()
+    expect(choice.locator("option")).to_have_count(5)
+    choice.select_option(index=2)
+    assert page.locator("#prompt").input_value() == choice.locator("option").nth(2).inner_text()
+
+
+@browser_only
+def test_markup_in_prompts_and_answers_is_text(start, page, monkeypatch):
+    evil = "<img src=x onerror=alert(1)></textarea><script>alert(1)</script>"
+    from tascel.serve import app
+    from tascel.serve.replies import Sample, SampleTurn
+
+    sample = Sample(messages=[SampleTurn(role="user", content=evil)], task=evil)
+    monkeypatch.setattr(app, "samples", lambda runner, tenant: [sample, sample])
+    with start(name="toy") as live:
+        visit(page, live.url)
+        page.locator("#sample").select_option(index=1)
+        assert page.locator("#prompt").input_value() == evil
+        page.locator("#more").evaluate("details => { details.open = true }")
+        page.fill("#task", evil)
+        ask(page, evil)
+        expect(page.locator("#verdict")).not_to_be_empty(timeout=30_000)
+        expect(page.locator("#live table").first).to_contain_text("<img src=x", timeout=30_000)
+        assert page.locator("img, main script").count() == 0
+
+
+@browser_only
+def test_keys_wrong_and_right(start, page):
+    page.watched.expected = ["401"]
+    with start(key="s3cret") as live:
+        page.goto(live.url)
+        expect(page.locator("#keys")).to_be_visible()
+        expect(page.locator("#key")).to_be_focused()
+        page.keyboard.type("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#keys-why")).to_contain_text("asks for a key")
+        page.fill("#key", "s3cret")
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_have_text("toy")
+        expect(page.locator("#keys")).to_be_hidden()
+        ask(page)
+        expect(page.locator("#verdict")).to_contain_text("The same answer")
+        page.reload()  # the tab remembers
+        expect(page.locator("#model")).to_have_text("toy")
+        assert "s3cret" not in page.evaluate("JSON.stringify(localStorage)")
+
+
+@browser_only
+def test_tenants_have_the_playground_and_the_operator_the_charts(start, page):
+    page.watched.expected = ["401"]
+    with start(key="boss", tenants={"acme": ["acme-key"], "zoo": ["zoo-key"]}) as live:
+        page.goto(live.url)
+        page.fill("#key", "acme-key")
+        page.keyboard.press("Enter")
+        expect(page.locator("#model")).to_have_text("toy")
+        expect(page.locator("#live-told")).to_contain_text("operator's key")
+        ask(page)
+        expect(page.locator("#verdict")).to_contain_text("The same answer", timeout=30_000)
+        expect(page.locator("#live table")).to_have_count(0)
+        page.click("#keys-open")
+        page.fill("#operator", "boss")
+        page.keyboard.press("Enter")
+        expect(page.locator("#live-told")).to_be_empty()
+        tasks = page.locator("#live .card", has_text="Traffic by task")
+        expect(tasks.locator("tbody th")).to_contain_text("acme / ")
+        assert "-key" not in page.locator("body").inner_text()
+
+
+@browser_only
+def test_the_charts_follow_the_counters(start, page):
+    with start() as live:
+        visit(page, live.url)
+        expect(page.locator("#live")).to_contain_text("No answer yet.")
+        for at in range(3):
+            body = {"messages": [{"role": "user", "content": f"light {at} in the den"}]}
+            live.post("/v1/chat/completions", body | {"max_tokens": 30, "task": "lights"})
+        tasks = page.locator("#live .card", has_text="Traffic by task")
+        expect(tasks.locator("tbody th")).to_have_text("lights")
+        expect(tasks.locator("tbody td").first).to_have_text("3")
+        written = live.metric("tascel_answer_tokens_total")
+        expect(page.locator("#live .tiles")).to_contain_text(f"{written:.0f}")
+        sources = page.locator("#live .card", has_text="Acceptance by source")
+        shown = sources.locator("tbody th").all_inner_texts()
+        drafted = {
+            source for source in SOURCES
+            if live.metric("tascel_drafted_tokens_total", source=source)
+        }  # fmt: skip
+        assert set(shown) == drafted
+        line = page.get_by_role("img", name=re.compile("^Tokens a second"))
+        expect(line.locator("path").first).to_have_attribute("d", re.compile("L"))
+        page.click("#pause")
+        live.post("/v1/chat/completions", body | {"task": "songs"})
+        page.wait_for_timeout(3000)
+        expect(tasks.locator("tbody th")).to_have_text("lights")
+        page.click("#pause")
+        expect(tasks.locator("tbody th")).to_have_count(2)
+
+
+@browser_only
+def test_a_server_that_goes_and_comes_back(served_runner, living, page):
+    page.watched.expected = ["ERR_CONNECTION_REFUSED", "ERR_EMPTY_RESPONSE", "ERR_CONNECTION_RESET"]
+    with living(served_runner) as live:
+        visit(page, live.url)
+        expect(page.locator("#health")).to_have_text("ready")
+        port = int(live.url.rpartition(":")[2])
+    expect(page.locator("#health")).to_have_text("does not answer")
+    expect(page.locator("#live-told")).to_contain_text("trying again")
+    ask(page)
+    expect(page.locator("#with .alert")).to_have_text("The server does not answer.")
+    with living(served_runner, port=port):
+        expect(page.locator("#health")).to_have_text("ready")
+        expect(page.locator("#live-told")).to_be_empty()
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#verdict")).to_contain_text("The same answer", timeout=30_000)
+
+
+@browser_only
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_reads_well_for_all(live, open_page, scheme):
+    """Axe finds nothing to say: names, roles, contrast, order."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = open_page(viewport={"width": 390, "height": 844}, color_scheme=scheme)
+    visit(page, live.url)
+    ask(page)
+    expect(page.locator("#verdict")).to_contain_text("The same answer", timeout=30_000)
+    expect(page.locator("#live table")).to_have_count(3, timeout=30_000)
+    page.click("#keys-open")
+    found = Axe().run(page)
+    assert found.violations_count == 0, found.generate_report()
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width == 390, "no scrolling to the side on a phone"
+
+
+@browser_only
+def test_colours_can_be_chosen(live, page):
+    visit(page, live.url)
+    ground = "() => getComputedStyle(document.documentElement).backgroundColor"
+    light = page.evaluate(ground)
+    page.select_option("#theme", "dark")
+    assert page.evaluate(ground) != light
+    page.reload()
+    expect(page.locator("#theme")).to_have_value("dark")
+    assert page.evaluate(ground) != light
+
+
+@browser_only
+def test_modules_know_what_the_server_knows(live, page):
+    """Sources and metrics as Python has them."""
+    visit(page, live.url)
+    known = page.evaluate("import('/page/sources.js').then(({ SOURCES }) => Object.keys(SOURCES))")
+    assert set(known) == set(SOURCES)
+    text = httpx.get(f"{live.url}/metrics").text + (
+        'odd{a="quo\\"te, } = \\\\ \\n end",b=""} 1.5e3 1700000000\nodd{le="+Inf"} +Inf\n'
+    )
+    parse = "text => import('/page/prometheus.js').then(m => [...m.parse(text)])"
+    parsed = {
+        (name, frozenset(one["labels"].items())): one["value"]
+        for name, series in page.evaluate(parse, text)
+        for one in series
+    }
+    expected = {
+        (sample.name, frozenset(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert parsed == expected
+    quantile = "([b, p]) => import('/page/prometheus.js').then(m => m.quantile(b, p))"
+    buckets = [[0.1, 0], [0.5, 4], [1, 8]]
+    assert page.evaluate(quantile, [buckets, 0.5]) == pytest.approx(0.5)
+    assert page.evaluate(quantile, [buckets, 0.75]) == pytest.approx(0.75)
+    assert page.evaluate(quantile, [[[1, 0]], 0.5]) is None
+
+
+def test_the_page_is_packed():
+    """Package data lies beside the modules, where the wheel takes it from."""
+    assert Path(static.__file__).parent / "page" == static.FOLDER
+    assert (static.FOLDER / "index.html").is_file()
