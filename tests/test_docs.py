@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from typer.main import get_command
@@ -64,3 +65,18 @@ def test_the_first_page_shows_what_was_measured():
         shown = f"{row['tokens_per_second']:.1f} | {row['speedup']:.2f}× "
         same = "yes" if row["identical"] else "no"
         assert f"| {title} | {shown}| {row['tokens_per_step']:.2f} | {same} |" in page
+
+
+def test_the_architecture_names_every_package_and_layer():
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    layers = page[page.index("## Layers") : page.index("## Tree")]
+    tree = page[page.index("## Tree") : page.index("## Three rules")]
+    for path in (ROOT / "src" / "tascel").iterdir():
+        if path.suffix == ".py" and path.stem[:2] != "__":
+            assert path.name in tree, path.name
+        elif path.is_dir() and path.stem[:2] != "__":
+            assert f"  {path.name}/" in tree, path.name
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    for line in project["tool"]["importlinter"]["contracts"][0]["layers"]:
+        for layer in line.split("|"):
+            assert f"`{layer.strip(' ()')}`" in layers, layer

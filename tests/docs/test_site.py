@@ -56,10 +56,18 @@ def test_what_lies_beside_the_docs_comes_along(site):
 def test_the_api_is_there(site):
     import tascel
 
-    text = (site / "api/index.html").read_text(encoding="utf-8")
-    text += (site / "api/types.html").read_text(encoding="utf-8")
+    pages = [site / "api" / f"{name}.html" for name in ("index", "types", "runner")]
+    text = "".join(page.read_text(encoding="utf-8") for page in pages)
     for name in tascel.__all__:
         assert re.search(rf'id="?tascel(\.\w+)*\.{name}"?[ >]', text), name
+
+
+def test_every_module_says_what_it_knows(site):
+    page = (site / "modules.html").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"<td><code>(\w+)</code></td>\s*<td>(.*?)</td>", page))
+    modules = {path.stem for path in (ROOT / "src/tascel").rglob("*.py") if path.stem[:2] != "__"}
+    assert modules == set(rows)
+    assert all(rows.values())
 
 
 def test_a_broken_link_is_an_error(tmp_path):
