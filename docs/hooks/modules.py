@@ -30,5 +30,5 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def _row(path: Path) -> str:
     said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-    first = " ".join(said.split("\n\n")[0].split()).partition(". ")[0]
+    first = " ".join(said.split("\n\n")[0].split()).partition(". ")[0].rstrip(".")
     return f"| `{path.stem}` | {first.replace('|', '&#124;')} |"
