@@ -25,6 +25,8 @@ def advise(
     adapter: options.Adapter = None,
     limit: Annotated[int, typer.Option(min=1, help="Replay so many held-out answers.")] = 100,
     json: options.Json = None,
+    html: options.Html = None,
+    plots: options.Plots = None,
     skip_bad: options.SkipBad = False,
 ) -> None:
     """Say what TRACES are like, what drafts, new tokens or a smaller vocabulary would bring, which
@@ -32,8 +34,10 @@ def advise(
     model."""
     from tascel.advise.advise import advise as run
     from tascel.cli.advice import show
+    from tascel.report import advice, page
     from tascel.traces.read import BadLines, read_traces
 
+    page.ready(html, plots)
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     with progress() as report:
@@ -42,3 +46,5 @@ def advise(
         err.print(str(bad), markup=False)
     write_json(json, content)
     show(content)
+    if html or plots:
+        page.write(advice.advise(content), html, plots)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -29,19 +29,20 @@ class Table:
 class Page:
     """What a report says, from its `lead`, the result in a sentence, down to single answers.
 
-    `facts` say what was measured and how; `commands` are to be run next; `answers` are as
-    `bench.shown` tells them, and `chosen` says which they are.
+    `facts` say what was measured and how; `steps` what to do, in words, and the commands for it;
+    `notes` what else to know; `answers` are as `bench.shown` tells them, `chosen` says which they
+    are.
     """
 
     title: str
     lead: str
     facts: Sequence[tuple[str, str]] = ()
-    commands: Sequence[str] = ()
+    steps: Sequence[tuple[str, Sequence[str]]] = ()
     tables: Sequence[Table] = ()
     charts: Sequence[Chart] = ()
     answers: Sequence[Mapping[str, Any]] = ()
     chosen: str = ""
-    notes: Sequence[str] = field(default_factory=tuple[str, ...])
+    notes: Sequence[str] = ()
 
 
 def render(page: Page) -> str:
