@@ -23,13 +23,14 @@ import numpy as np
 from draft_steps import DEPTHS, Task, batches, speeds
 from index_cost import DRAFT, OPEN, alone, fresh, index, insert, warmed
 
-from tascel.bundle import ALL, Bundle, fill
+from tascel.bundle import ALL, Bundle
 from tascel.codec import Codec
 from tascel.draft import trust as trusts
 from tascel.draft.corpus import Corpus
 from tascel.draft.knowledge import Knowledge
 from tascel.draft.reader import Reader
 from tascel.engines.profile import machine
+from tascel.filling import fill
 from tascel.learned import Learned
 from tascel.records import Records
 from tascel.store.folder import map_array

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tascel import bundle as bundles
+from tascel import filling
 from tascel.builder import BuildConfig, build
 from tascel.building.thin import Thinned, thinned_by
 from tascel.bundle import Bundle
@@ -327,7 +327,7 @@ def test_a_failed_build_leaves_the_former_bundle(toy_folder, tmp_path, monkeypat
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(bundles, "fill", fail)
+    monkeypatch.setattr(filling, "fill", fail)
     with pytest.raises(BundleError, match="full"):
         build(some_traces(8), toy_folder, out)
     assert {p.name: p.read_bytes() for p in out.iterdir() if p.is_file()} == before

@@ -10,16 +10,17 @@ import pytest
 import torch
 
 import tascel
-from tascel import bundle as bundles
+from tascel import filling
 from tascel.adapt.distill.config import DistillConfig
 from tascel.adapt.distill.pupil import Pupil
-from tascel.bundle import Bundle, put_neural, put_selection
+from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft.confidence import Confidence
 from tascel.draft.price import Price
 from tascel.engines.hf.load import fingerprint, load_model
 from tascel.engines.hf.shelf import Shelf
 from tascel.errors import BundleError
+from tascel.filling import put_neural, put_selection
 from tascel.neural import (
     ADAPTER,
     FACTS,
@@ -145,7 +146,7 @@ def test_killed_while_writing_the_former_bundle_stays(
     def killed(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(bundles, "write_neural", killed)
+    monkeypatch.setattr(filling, "write_neural", killed)
     with pytest.raises(KeyboardInterrupt):
         put_neural(built, neural(fingerprint(toy_folder)), [adapter], codec)
     assert check_folder(built) == before

@@ -17,7 +17,6 @@ from tascel.bench.compare import interleave, report, table
 from tascel.bench.contenders import Answer, contenders
 from tascel.bench.prompts import prompts, requests
 from tascel.bench.verify import Difference, Report
-from tascel.bundle import put_selection
 from tascel.codec import Codec
 from tascel.decode.loop import complete
 from tascel.draft.base import Proposal
@@ -25,6 +24,7 @@ from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
 from tascel.engines.profile import measure, price_of
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
+from tascel.filling import put_selection
 from tascel.selection import Selection
 from tascel.types import Request, Sampling, Trace
 

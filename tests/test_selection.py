@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import tascel
-from tascel.bundle import Bundle, put_selection
+from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.errors import BundleError
+from tascel.filling import put_selection
 from tascel.selection import FACTS, IDS, Selection
 from tascel.store.folder import check_folder, open_folder
 from tascel.types import Trace

@@ -18,9 +18,10 @@ from tascel.building import relearn as relearning
 from tascel.building import teach as teaching
 from tascel.building.forget import Which, forget, since
 from tascel.building.workspace import workspace
-from tascel.bundle import Bundle, put_neural, put_selection
+from tascel.bundle import Bundle
 from tascel.draft.confidence import Confidence
 from tascel.errors import BundleError, RequestError
+from tascel.filling import put_neural, put_selection
 from tascel.neural import ADAPTER, Choice, CutDraft, Neural, TaskChoices
 from tascel.records import Records
 from tascel.route.policy import Tally
@@ -263,7 +264,7 @@ def test_interrupted_it_leaves_the_former_bundle_whole(bundle, monkeypatch, mome
 
     place = {
         "learning": (teaching, "Lessons"),
-        "writing": (teaching.bundles, "fill"),
+        "writing": (teaching.filling, "fill"),
         "swapping": (relearning, "_late"),
     }[moment]
     with monkeypatch.context() as patch:

@@ -17,8 +17,9 @@ from tascel.building import teach as teaching
 from tascel.building import update as updating
 from tascel.building.thin import PROMPTS
 from tascel.building.update import HALF_LIFE, learn, worth_keeping
-from tascel.bundle import Bundle, put_selection
+from tascel.bundle import Bundle
 from tascel.errors import BundleError, TraceError
+from tascel.filling import put_selection
 from tascel.records import Records
 from tascel.selection import FACTS, Selection
 from tascel.store import replace as folders
@@ -170,8 +171,8 @@ def test_a_selection_stays(bundle, dated):
 
 
 def test_neural_drafts_stay_as_long_as_the_tasks_do(bundle, dated):
-    from tascel.bundle import put_neural
     from tascel.draft.confidence import Confidence
+    from tascel.filling import put_neural
     from tascel.neural import ADAPTER, Choice, CutDraft, Neural, TaskChoices
     from tascel.route.policy import Tally
 

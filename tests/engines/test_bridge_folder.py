@@ -17,7 +17,6 @@ import tascel.loading
 from tascel.bench.contenders import contenders
 from tascel.bench.verify import verify
 from tascel.builder import BuildConfig
-from tascel.bundle import put_selection
 from tascel.codec import Codec
 from tascel.decode.loop import complete
 from tascel.draft.price import Price
@@ -26,6 +25,7 @@ from tascel.engines.hf.bridge.projector import Projector
 from tascel.engines.hf.bridge.reader import Reader
 from tascel.engines.hf.load import BRIDGE, fingerprint, load_model
 from tascel.errors import ModelError, RequestError
+from tascel.filling import put_selection
 from tascel.selection import Selection
 from tascel.types import Message, Trace
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tascel import bundle as bundles
+from tascel import filling
 from tascel.building.config import Source
-from tascel.bundle import Progress
+from tascel.bundle import ALL, Progress
 from tascel.draft.reader import Reader
 from tascel.lessons import Lessons, Trusting
 from tascel.records import Records
@@ -56,7 +56,7 @@ def teach(
         quotable: Sequence[Ids] = _distinct(records) if settings.text else ()
         summary = summarise(codec, quotable, counts, source.model, entries)
         classifier = found.classifier if found else None
-        bundles.fill(folder, codec, learned, summary, records, tasks, classifier)
+        filling.fill(folder, codec, learned, summary, records, tasks, classifier)
         return Manifest(
             model=public_command([source.model])[0],
             weights=source.weights,
@@ -65,7 +65,7 @@ def teach(
             eos_ids=tuple(sorted(codec.eos_ids)),
             counts=counts,
             command=public_command(source.command),
-            segments=(bundles.ALL, *(f"task-{at:03}" for at in range(len(tasks)))),
+            segments=(ALL, *(f"task-{at:03}" for at in range(len(tasks)))),
             tasks=entries,
             settings=settings,
         )

@@ -50,9 +50,10 @@ def tailor(
     from tascel.adapt.tailor.needs import needs
     from tascel.adapt.tailor.select import Filters, Selector
     from tascel.adapt.tokens.cost import sizes
-    from tascel.bundle import Bundle, put_selection
+    from tascel.bundle import Bundle
     from tascel.codec import Codec
     from tascel.engines.hf.load import tokenizer_of
+    from tascel.filling import put_selection
     from tascel.traces.read import BadLines, read_traces
 
     filters = Filters(input_aware, scripts, tolerance)

@@ -13,11 +13,11 @@ from tascel.adapt.tailor.export import export
 from tascel.adapt.tailor.needs import needs
 from tascel.adapt.tailor.select import Filters, Selector
 from tascel.builder import build
-from tascel.bundle import put_selection
 from tascel.codec import Codec
 from tascel.decode.loop import complete
 from tascel.demo.run import Demo
 from tascel.draft.price import Price
+from tascel.filling import put_selection
 from tascel.loading import load
 from tascel.traces.read import read_traces
 from tascel.types import Sampling

@@ -13,10 +13,11 @@ from tascel.adapt.distill.judge import counted, hits
 from tascel.adapt.distill.lessons import Lesson, lessons
 from tascel.adapt.distill.training import Trained, cut, train
 from tascel.adapt.distill.ways import Judge, Ngrams, Way
-from tascel.bundle import Bundle, put_neural
+from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.draft.confidence import Confidence
 from tascel.errors import BundleError, ModelError
+from tascel.filling import put_neural
 from tascel.neural import Choice, Neural, TaskChoices
 from tascel.route.policy import Policy
 from tascel.types import Trace
