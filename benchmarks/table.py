@@ -1,8 +1,9 @@
-"""Prints the tables of numbers in README.md and docs/draft.md from the files in results/.
+"""Prints the tables of numbers in README.md and docs/ from the files in results/.
 
-python benchmarks/table.py            README.md's: the model's own answers, timed
-python benchmarks/table.py batches    README.md's second: many at a time
-python benchmarks/table.py replay     README.md's third: known answers, replayed
+python benchmarks/table.py short      README.md's: engines side by side, milliseconds only
+python benchmarks/table.py            docs/numbers.md's: the model's own answers, timed
+python benchmarks/table.py batches    docs/numbers.md's second: many at a time
+python benchmarks/table.py replay     docs/numbers.md's third: known answers, replayed
 python benchmarks/table.py all        docs/draft.md's: the same with every rule
 python benchmarks/table.py tokens     docs/new-tokens.md's: models with new tokens
 python benchmarks/table.py tailored   docs/tailor.md's: heads with rows for one task
@@ -11,7 +12,6 @@ python benchmarks/table.py vllm       docs/vllm.md's: vLLM's own drafts and ours
 python benchmarks/table.py neural     docs/neural.md's: neural drafts beside n-grams, by task
 python benchmarks/table.py bridge     docs/bridge.md's: a large model, a small one, and both
 python benchmarks/table.py engines    docs/openvino.md's: engines side by side, with and without
-python benchmarks/table.py short      README's: the same, milliseconds only
 python benchmarks/table.py saved      docs/llamacpp.md's: what breakers save up
 python benchmarks/table.py again      docs/openvino.md's second one: the quickest of them once more
 """

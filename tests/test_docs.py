@@ -30,9 +30,10 @@ def test_every_verb_is_introduced():
 @pytest.mark.parametrize(
     ("page", "which"),
     [
-        ("README.md", ()),
-        ("README.md", ("batches",)),
-        ("README.md", ("replay",)),
+        ("README.md", ("short",)),
+        ("docs/numbers.md", ()),
+        ("docs/numbers.md", ("batches",)),
+        ("docs/numbers.md", ("replay",)),
         ("docs/draft.md", ("all",)),
         ("docs/new-tokens.md", ("tokens",)),
         ("docs/tailor.md", ("tailored",)),
