@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", flags=re.DOTALL | re.MULTILINE)
 #: A page that says so is run; whoever writes it there promises it.
-_RUN = re.compile(r"run\s+by\s+a\s+test\s+in\s+a\s+folder\s+that\s+holds")
+_RUN = re.compile(r"run\s+by\s+a\s+test\s+in\s+a\s+folder\s+that\s+holds((?:[^.;`]|`[^`]*`)*)")
 
 
 @dataclass(frozen=True)
@@ -27,11 +27,13 @@ class Page:
         return self.path.read_text(encoding="utf-8")
 
     @property
-    def is_run(self) -> bool:
-        return _RUN.search(self.text) is not None
+    def folder(self) -> list[str]:
+        """What the folder holds that the page is run in; nothing if it is not run."""
+        said = _RUN.search(self.text)
+        return re.findall(r"`([\w-]+/|[\w.-]+\.jsonl)`", said[1]) if said else []
 
     def blocks(self, *languages: str) -> Iterator[tuple[str, str]]:
-        """The language and the code of each block, of these languages or all."""
+        """The language and the code of each block of these languages, or of all; "" has none."""
         for language, code in _BLOCK.findall(self.text):
             if not languages or language in languages:
                 yield language, code
