@@ -46,7 +46,7 @@ def inline(chart: Chart) -> str:
     text = StringIO()
     _save(chart, _STAND_IN, text, "svg")
     svg = text.getvalue()
-    svg = svg[svg.index("<svg") :]
+    svg = '<svg aria-hidden="true"' + svg[svg.index("<svg") + len("<svg") :]
     for name, colour in _STAND_IN.items():
         svg = svg.replace(colour, f"var(--{name})")
     svg = re.sub(r'\bid="', f'id="{chart.name}-', svg)
