@@ -9,6 +9,7 @@ import sys
 import tomllib
 
 import pytest
+import yaml
 from typer.main import get_command
 
 from pages import DOCS, ROOT, Page, written_pages
@@ -81,3 +82,16 @@ def test_the_architecture_names_every_package_and_layer():
     for line in project["tool"]["importlinter"]["contracts"][0]["layers"]:
         for layer in line.split("|"):
             assert f"`{layer.strip(' ()')}`" in layers, layer
+
+
+def test_parts_and_engines_begin_with_what_when_how_limits_and_numbers():
+    nav = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]
+    sections = {title: pages for section in nav for title, pages in section.items()}
+    for pages in (sections["Parts"][1:], sections["Engines"][1:]):  # behind their overview
+        assert len(pages) > 4
+        for ((_, name),) in (page.items() for page in pages):
+            text = (DOCS / name).read_text(encoding="utf-8")
+            said = re.findall(r"^(?:\| |\*\*)(what|when|how|limits|numbers)\b", text, re.I | re.M)
+            assert sorted({word.lower() for word in said}) == [
+                "how", "limits", "numbers", "what", "when"
+            ], name  # fmt: skip
