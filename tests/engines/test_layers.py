@@ -8,7 +8,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from tascel.engines.hf.layers import keep_layers, own_bytes, spaced, stack_of, with_changes
-from tascel.engines.hf.load import quietly
+from tascel.engines.hf.quiet import quietly
 from tascel.errors import ModelError
 
 FAMILIES = [

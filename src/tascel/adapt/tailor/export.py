@@ -17,8 +17,9 @@ from tascel.adapt.tailor import cut, settings
 from tascel.adapt.tailor.closure import closed
 from tascel.adapt.tailor.needs import Progress
 from tascel.codec import Codec
-from tascel.engines.hf.load import load_model, quietly, tokenizer_of
+from tascel.engines.hf.load import load_model, tokenizer_of
 from tascel.engines.hf.matrices import matrices, tied
+from tascel.engines.hf.quiet import quietly
 from tascel.errors import ModelError
 from tascel.types import Ids, Trace
 

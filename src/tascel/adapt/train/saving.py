@@ -17,7 +17,8 @@ from safetensors import SafetensorError
 from tascel.adapt.train.config import FinetuneConfig, Trained
 from tascel.adapt.train.course import Course
 from tascel.codec import Codec
-from tascel.engines.hf.load import BRIDGE, load_model, quietly
+from tascel.engines.hf.load import BRIDGE, load_model
+from tascel.engines.hf.quiet import quietly
 from tascel.errors import ModelError
 
 _ADAPTER = ("adapter_model.safetensors", "adapter_config.json")

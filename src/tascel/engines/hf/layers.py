@@ -10,7 +10,9 @@ from typing import Any, cast
 from torch import nn
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from tascel.engines.hf.load import merge_adapter, named, quietly, short
+from tascel.engines.hf.adapter import merge_adapter
+from tascel.engines.hf.load import named
+from tascel.engines.hf.quiet import quietly, short
 from tascel.errors import ModelError
 
 

@@ -1,14 +1,12 @@
-"""Models and adapters from folders or Hugging Face ids, quietly, and the fingerprint of weights."""
+"""Models from folders or Hugging Face ids, and the fingerprint of their weights."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from tascel.engines.hf.matrices import untie, widen
+from tascel.engines.hf.adapter import merge_adapter
+from tascel.engines.hf.quiet import missing_extra, quietly, short
 from tascel.engines.weights import sampled
 from tascel.errors import ModelError
 from tascel.pretrained import NEW_TOKENS
@@ -131,7 +129,7 @@ def _read(
     try:
         from transformers import AutoModelForCausalLM
     except ImportError as error:
-        raise _missing_extra("running a model needs torch and transformers") from error
+        raise missing_extra("running a model needs torch and transformers") from error
     with quietly():
         try:
             auto = cast(Any, AutoModelForCausalLM)
@@ -234,7 +232,7 @@ def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
         import huggingface_hub
         from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
     except ImportError as error:
-        raise _missing_extra("a Hugging Face id needs huggingface_hub") from error
+        raise missing_extra("a Hugging Face id needs huggingface_hub") from error
     try:
         hub = cast(Any, huggingface_hub)
         return Path(hub.snapshot_download(name, allow_patterns=[*patterns], local_files_only=True))
@@ -242,74 +240,3 @@ def _hub_folder(name: str, patterns: tuple[str, ...]) -> Path:
         raise ModelError(
             f"{name} is no folder and not in the Hugging Face cache", "Load the model first"
         ) from error
-
-
-def merge_adapter(model: Any, name: str, adapter: str) -> Any:
-    """`model`, called `name`, with the adapter's changes added to its weights.
-
-    Raises:
-        ModelError: the adapter cannot be loaded, or belongs to another model.
-    """
-    try:
-        from peft import PeftConfig, PeftModel
-    except ImportError as error:
-        raise _missing_extra("an adapter needs peft") from error
-    remedy = f"Give a PEFT folder that was trained on {name}"
-    try:
-        config: Any = cast(Any, PeftConfig).from_pretrained(adapter)
-        _make_room(model, getattr(config, "trainable_token_indices", None))
-        wrapped: Any = PeftModel(model, config)
-        report = wrapped.load_adapter(adapter, "default")
-        merged = wrapped.merge_and_unload()
-    except Exception as error:  # as above: torch, peft and safetensors each raise their own
-        raise ModelError(
-            f"the adapter {adapter} cannot be loaded ({short(error)})", remedy
-        ) from error
-    if strays := [*report.missing_keys, *report.unexpected_keys]:
-        raise ModelError(
-            f"the adapter {adapter} belongs to another model: {strays[0]} has no counterpart",
-            remedy,
-        )
-    return merged
-
-
-def _make_room(model: Any, learned: dict[str, list[int]] | list[int] | None) -> None:
-    """Make rows for ids that an adapter has rows for; a head of its own if it has rows of both."""
-    if not learned:
-        return
-    by_matrix = learned if isinstance(learned, dict) else {"": learned}
-    widen(model, 1 + max(max(ids) for ids in by_matrix.values()))
-    if len(by_matrix) > 1:
-        untie(model)
-
-
-@contextmanager
-def quietly() -> Generator[None]:
-    """No warnings, reports or loading bars from the libraries; downloads still show theirs."""
-    from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    downloads = not are_progress_bars_disabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    if downloads:
-        enable_progress_bars()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()
-
-
-def _missing_extra(what: str) -> ModelError:
-    return ModelError(what, "pip install 'tascel[hf]'")
-
-
-def short(error: BaseException) -> str:
-    """What an error of another library says, in one line."""
-    words = " ".join(str(error).split()) or type(error).__name__
-    return words if len(words) < 200 else f"{words[:200]}…"

@@ -15,7 +15,7 @@ from tascel.draft.confidence import Confidence
 from tascel.draft.price import Price
 from tascel.engines.hf.draft_model import NeuralDraft, NeuralSession
 from tascel.engines.hf.layers import keep_layers, own_bytes, with_changes
-from tascel.engines.hf.load import short
+from tascel.engines.hf.quiet import short
 from tascel.errors import TascelError
 from tascel.neural import Neural, adapter_folder
 from tascel.types import Request

@@ -102,7 +102,7 @@ def convert(
             the disk is full.
     """
     refuse(folder, form)
-    from tascel.engines.hf.load import quietly
+    from tascel.engines.hf.quiet import quietly
     from tascel.engines.hf.traits import read_traits
 
     traits = read_traits(model)
@@ -139,7 +139,7 @@ def _checked(
     model: Any, name: str, ids: NDArray[np.int64], truth: Logits, progress: Progress
 ) -> Any:
     """The model as OpenVINO's, with the same logits of `ids` as its own, `truth`."""
-    from tascel.engines.hf.load import quietly, short
+    from tascel.engines.hf.quiet import quietly, short
 
     with quietly():
         try:

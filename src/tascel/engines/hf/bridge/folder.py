@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 from tascel.codec import Codec
 from tascel.engines.hf.bridge.projector import HOWS, Projector, fuse
 from tascel.engines.hf.bridge.reader import Reader
-from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, load_model, named, short
+from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, load_model, named
+from tascel.engines.hf.quiet import short
 from tascel.errors import ModelError
 from tascel.store.file import whole_file
 from tascel.types import Ids

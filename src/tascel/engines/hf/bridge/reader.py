@@ -13,7 +13,8 @@ from tascel import pretrained
 from tascel.codec import Codec
 from tascel.engines.hf.bridge.align import Aligner
 from tascel.engines.hf.layers import keep_layers, stack_of
-from tascel.engines.hf.load import fingerprint, load_model, moved, named, quietly, short
+from tascel.engines.hf.load import fingerprint, load_model, moved, named
+from tascel.engines.hf.quiet import quietly, short
 from tascel.engines.hf.traits import positions
 from tascel.errors import ModelError
 from tascel.types import Ids
