@@ -36,6 +36,11 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
     assert "Nothing was measured on this machine yet" in out
     assert f"tascel profile --model {toy_folder}" in out
     assert "traces.jsonl:31: not JSON" in said
+    assert "30 traces, 30 of them answered; 27 learned from, 3 replayed" in out
+    assert "tokens on average" in out
+    assert out.index("yours") < out.index("creative writing")  # among the paper's, by entropy
+    assert out.index("1. Nothing was measured") < out.index("2. Build a bundle")
+    assert "Note: Only 3 answers could be replayed" in out
     how = ("cpu", "float32", 2, "torch 2.13, packed", machine())
     setting = Setting("toy", fingerprint(toy_folder), *how)
     keep_price(setting, {1: {1: 10.0, 64: 20.0}}, 96)

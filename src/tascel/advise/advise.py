@@ -125,7 +125,7 @@ def _about(cut: Traces, learned: Learned, model: str, progress: Progress) -> dic
     size = _sizes(model)
     sample = Sample.of(learned.bundle.codec, cut.learned, learned.known, progress)
     held = [example.output for example in sample.held]
-    found: dict[str, Any] = {"refused": sample.refused}
+    found: dict[str, Any] = {"refused": sample.refused + learned.refused}
     found["lengths"] = lengths(sample.outputs)
     found["repeated"] = repeated(sample.outputs, held)
     progress("counting words", 0, 3)

@@ -17,7 +17,7 @@ from tascel.advise.candidates import Candidate
 from tascel.bench.bootstrap import interval
 from tascel.bench.examples import examples
 from tascel.bench.replay import BUILT_IN, compare
-from tascel.builder import Progress, build
+from tascel.builder import BuildConfig, Progress, build
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.decode.forced import Cost, Example, Rules
@@ -28,20 +28,26 @@ from tascel.engines.openvino.folder import is_export
 from tascel.errors import BundleError
 from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.vocabulary import check
+from tascel.traces.read import BadLines
 from tascel.types import SOURCES, Trace
 
 #: Formats that models are published in; all others round their weights.
 _UNROUNDED = ("float32", "float16", "bfloat16", "F32", "F16", "BF16")
+#: Trust is learned on fewer traces than `tascel build` takes: six seconds less on 8,000 traces, and
+#: gains come out up to 3 % lower.
+_TRUST_TRACES = 1_500
 #: A usual draft's width: what such a pass costs beside a token's says whether drafts can pay.
 WIDE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What one tokenizer makes of the traces: drafts, and the answers to lead them along."""
+    """What one tokenizer makes of the traces: drafts, the answers to lead them along, and how many
+    such answers were `refused` by the chat template."""
 
     bundle: Bundle
     known: Sequence[Example]
+    refused: int = 0
 
     def sizes(self) -> dict[str, Any]:
         """Median tokens of a prompt, and mean ones of an answer."""
@@ -122,10 +128,12 @@ class Tokenizers:
         place = model if is_export(model) else tokenizer_of(model, self._adapter)
         codec = Codec.from_pretrained(place)
         if codec.fingerprint not in self._made:
-            known = examples(codec, self._held)
+            refused = BadLines()
+            known = examples(codec, self._held, refused.add)
             out = self._work / str(len(self._made))
-            build(iter(self._learned), place, out, progress=self._progress)
-            self._made[codec.fingerprint] = Learned(Bundle.open(out, codec), known)
+            config = BuildConfig(trust_traces=_TRUST_TRACES)
+            build(iter(self._learned), place, out, config=config, progress=self._progress)
+            self._made[codec.fingerprint] = Learned(Bundle.open(out, codec), known, refused.count)
         self._of[model] = self._made[codec.fingerprint]
 
     def of(self, model: str) -> Learned:

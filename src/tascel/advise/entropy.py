@@ -18,7 +18,7 @@ from tascel.adapt.tokens.curve import renyi2
 from tascel.types import Ids
 
 #: A word, a sign, or a character of a script that puts no spaces between words.
-_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\d]+|\d+|[^\w\s]|_")
+_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]|[^\W\d_]+|\d+|[^\w\s]|_")
 #: Words of each side that are counted at most: a bound on time, far above what the figures need.
 _WORDS = 2_000_000
 #: The share of the mass that the paper counts phrases for.
@@ -107,4 +107,4 @@ def _bits(counted: Counter[tuple[str, str]]) -> float:
 def _most(counted: Counter[tuple[str, str]]) -> int:
     """How many of the most frequent pairs make up `_MASS` of all."""
     sizes = np.array(sorted(counted.values(), reverse=True), np.int64).cumsum()
-    return 1 + int(np.searchsorted(sizes, _MASS * sizes[-1]))
+    return 1 + int(np.searchsorted(sizes, _MASS * counted.total()))

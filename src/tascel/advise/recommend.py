@@ -192,11 +192,12 @@ def _tailor(content: dict[str, Any], asked: Asked) -> Step | None:
 def _nothing(content: dict[str, Any], otherwise: bool) -> Step:
     """Why drafts do not help, by the number that says so."""
     line, runs = content["foretold"], content["repeated"]["runs"]
-    if line["plain_ms"] < WORTH * line["reading_ms"]:
-        reading = line["reading_ms"] / line["plain_ms"]
+    least = line["reading_ms"] + line["step_ms"]
+    if line["plain_ms"] < WORTH * least:
         why = (
-            f"an answer has {content['answer_tokens']:.1f} tokens with its closing one, and the "
-            f"prompt's reading, which brings the first, takes {reading:.0%} of its time"
+            f"an answer has {content['answer_tokens']:.1f} tokens with its closing one: the "
+            "prompt's reading brings the first, and one more pass the others at best, which is "
+            f"{least / line['plain_ms']:.0%} of the time that it takes without drafts"
         )
     elif line["wide"] >= _STEEP:
         why = (
@@ -206,8 +207,8 @@ def _nothing(content: dict[str, Any], otherwise: bool) -> Step:
     else:
         again = next((runs[n] for n in ("8", "4") if runs[n] is not None), 0.0)
         why = (
-            f"only {sum(line['accepted'].values()):.0%} of the tokens of held-out answers were "
-            f"foretold: {again:.0%} of their runs stand in other answers, and "
+            f"a pass would write only {line['tokens_per_pass']:.2f} tokens of held-out answers: "
+            f"{again:.0%} of what answers say stands in others, too, and "
             f"{content['copied']['words']['2']:.0%} of their words are copied from the prompt"
         )
     begin = "Drafts will not help you" if otherwise else "This will not help you"

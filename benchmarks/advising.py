@@ -1,0 +1,105 @@
+"""What does `tascel advise` say of several tasks, how long does it take, and is it right?
+
+    python benchmarks/advising.py FOLDER --model M --replay results/replay.json --json OUT.json
+
+FOLDER holds one TASK.jsonl of traces for each task. Each is advised on in a process of its own, as
+a user would, with an empty cache of prices: all estimates are those of the built-in price, which
+is what `benchmarks/replay.py` measured the test splits with. `advise` passes over the split `test`,
+so beside each foretold speed-up of the tokens after the first stands the one that was measured
+there. Numbers only: no text of the traces is kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+from tascel.cli.console import out, plain_table
+from tascel.store.file import whole_file
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--model", required=True, help="whose tokenizer and sizes are used")
+    parser.add_argument("--replay", type=Path, help="what benchmarks/replay.py wrote")
+    parser.add_argument("--json", type=Path)
+    args = parser.parse_args()
+    measured = json.loads(args.replay.read_text())["tasks"] if args.replay else {}
+    files = sorted(args.folder.glob("*.jsonl"))
+    found = {file.stem: advised(file, args.model, measured.get(file.stem)) for file in files}
+    out.print(table(found))
+    if args.json:
+        with whole_file(args.json) as file:
+            content = {"model": Path(args.model).name, "cores": os.cpu_count(), "tasks": found}
+            file.write(json.dumps(content, indent=1) + "\n")
+
+
+def advised(file: Path, model: str, measured: dict[str, Any] | None) -> dict[str, Any]:
+    """One task: seconds from start to end, and what is said in numbers."""
+    with TemporaryDirectory() as cache:
+        to = Path(cache) / "advice.json"
+        command = ["-m", "tascel", "advise", str(file), "--model", model, "--json", str(to)]
+        started, before = perf_counter(), os.times()
+        environment = {**os.environ, "TASCEL_CACHE": cache}
+        subprocess.run([sys.executable, *command], check=True, env=environment)
+        seconds, after = perf_counter() - started, os.times()
+        content = json.loads(to.read_text())
+    ours = [row for row in (measured or {}).get("drafts", []) if row["name"] == "tascel"]
+    return {
+        "seconds": seconds,
+        "processor_seconds": after.children_user - before.children_user,
+        **numbers(content),
+        "measured_on_test": ours[0]["speedup_estimate"] if ours else None,
+    }
+
+
+def numbers(content: dict[str, Any]) -> dict[str, Any]:
+    """What may be kept of advice: no phrases, and nothing that names a place."""
+    counts = ("read", "learned", "replayed", "refused", "prompt_tokens", "answer_tokens")
+    said, entropy = content["recommendation"], content["entropy"]
+    return {
+        **{name: content[name] for name in counts},
+        "lengths": {n: v for n, v in content["lengths"].items() if n != "histogram"},
+        "entropy": {n: v for n, v in entropy.items() if n not in ("task", "paper")},
+        **{name: content[name] for name in ("repeated", "copied", "vocabulary")},
+        "new_tokens": content["tokens"]["best"],
+        "tasks": [task["traces"] for task in content["tasks"]],
+        "foretold": content["foretold"],
+        "recommendation": {"kind": said["kind"], "steps": [s["kind"] for s in said["steps"]]},
+    }
+
+
+def table(found: dict[str, Any]) -> Any:
+    heads = (
+        "seconds", "traces", "tokens", "bits in", "out", "again", "copied", "gain", "foretold",
+        "on test", "fewer tokens", "tasks", "advice",
+    )  # fmt: skip
+    shown = plain_table("Advice by the built-in price", heads)
+    for name, one in found.items():
+        told, best = one["foretold"], one["new_tokens"]
+        shown.add_row(
+            name, f"{one['seconds']:.0f}", f"{one['read']:,}", f"{one['answer_tokens']:.0f}",
+            f"{one['entropy']['bits_in']:.1f}", f"{one['entropy']['bits_out']:.1f}",
+            _share(one["repeated"]["runs"]["8"]), _share(one["copied"]["words"]["2"]),
+            f"{told['gain']:.2f}", f"{told['decoding_gain']:.2f}",
+            "" if one["measured_on_test"] is None else f"{one['measured_on_test']:.2f}",
+            "" if best is None else f"{best['fewer']:.2f}", f"{max(1, len(one['tasks']))}",
+            ", ".join(kind for kind in one["recommendation"]["steps"] if kind != "measure"),
+        )  # fmt: skip
+    return shown
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
+
+
+if __name__ == "__main__":
+    main()
