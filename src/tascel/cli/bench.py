@@ -40,7 +40,7 @@ def bench(
             help="Of none, transformers, prompt-lookup, tasc-paper, and variants of our own: "
             "no-neighbours, no-slots, corpus-context, pooled, and those of `tascel replay`; with "
             "commas between. With --rows above 1 of none and transformers. Default: none, and with "
-            "transformers as the engine its generate and its prompt-lookup."
+            "transformers as the engine its generate and, one prompt at a time, its prompt-lookup."
         ),
     ] = None,
     limit: options.Limit = None,
@@ -85,8 +85,10 @@ def bench(
             head="fast" if fast else head, large=large,
             profile=lambda done, total: show("measuring the verify cost", done, total),
         )  # fmt: skip
-        against = against or ("none,transformers,prompt-lookup" if engine == "hf" else "none")
-        others = [name.strip() for name in against.split(",")]
+        usual = ["none"]
+        if engine == "hf":
+            usual += ["transformers"] if rows > 1 else ["transformers", "prompt-lookup"]
+        others = [name.strip() for name in against.split(",")] if against else usual
         names = ["none", *(n for n in others if n not in ("none", "tascel")), "tascel"]
         asked = requests(runner, read(prompts, split, limit, on_bad), max_tokens, on_bad=on_bad)
         tell_head(runner)
