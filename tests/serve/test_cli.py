@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 
+import httpx
 import openai
 import pytest
 
@@ -44,6 +45,9 @@ def test_it_serves_until_it_is_told_to_end(process):
     server = process("--name", "lights", "--rows", "2", TASCEL_API_KEY="s3cret")
     with server:
         url, said = started(server)
+        page = re.search(r"try it at (\S+)", server.stderr.readline())[1]
+        assert httpx.get(page).status_code == 200
+        assert httpx.get(f"{url}/samples").status_code == 401
         with openai.OpenAI(base_url=url, api_key="s3cret", max_retries=0) as client:
             messages = [{"role": "user", "content": "light"}]
             reply = client.chat.completions.create(model="lights", messages=messages, max_tokens=4)
@@ -72,9 +76,13 @@ def test_what_tenants_taught_it_is_written_down_when_it_ends(
     with process(
         "--tenant", f"acme={tmp_path / 'acme'}", "--tenant", f"zoo={tmp_path / 'zoo'}",
         "--tenant-keys", tmp_path / "keys", "--name", "lights", "--learn",
+        "--no-page",
         bundles=(), TASCEL_API_KEY_ACME="acme-key",
     ) as server:  # fmt: skip
         url, said = started(server)
+        assert httpx.get(url.removesuffix("v1")).status_code == 404
+        head = {"Authorization": "Bearer acme-key"}
+        assert httpx.get(f"{url}/samples", headers=head).json()["data"] == []
         for key, count in (("acme-key", 2), ("zoo-key", 1)):
             with openai.OpenAI(base_url=url, api_key=key, max_retries=0) as client:
                 for at in range(count):
@@ -88,6 +96,7 @@ def test_what_tenants_taught_it_is_written_down_when_it_ends(
     assert server.returncode == 0, said
     assert "Traceback" not in said
     assert "-key" not in said
+    assert "try it" not in said
     before = len(served_runner.bundle.records())
     for name, count in (("acme", 2), ("zoo", 1)):
         bundle = Bundle.open(tmp_path / name)

@@ -11,7 +11,8 @@ import tascel
 from tascel.building.config import BuildConfig
 from tascel.bundle import Bundle
 from tascel.codec import Codec
-from tascel.serve.samples import MOST, Turns, samples
+from tascel.serve.access import Access
+from tascel.serve.samples import MOST, Turns, may_show, samples
 from tascel.types import Trace
 
 
@@ -96,6 +97,13 @@ def test_other_conversations_are_left_out(codec):
     tools = [{"type": "function", "function": {"name": "f"}}]
     assert turns.read(codec.prompt("x", tools).tolist()) is None
     assert turns.read([1, 2, 3]) is None
+
+
+def test_without_a_key_they_stay_on_this_machine():
+    for address, shown in (("127.0.0.1", True), ("::1", True), ("0.0.0.0", False), ("::", False)):
+        assert may_show(Access.of(), address) is shown
+        assert may_show(Access.of("s3cret"), address)
+        assert may_show(Access.of(None, {"acme": ["a"]}), address)
 
 
 def test_they_are_guarded_and_can_be_left_out(start, served_runner):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -107,6 +106,7 @@ def serve(
         from tascel.serve.app import App
         from tascel.serve.ask import Served
         from tascel.serve.limits import Limits
+        from tascel.serve.samples import may_show
         from tascel.serve.server import Server, bind
     except ImportError as error:
         raise ModelError(
@@ -137,8 +137,7 @@ def serve(
         with runner:  # whatever ends it, what was learned is written down
             tell_head(runner)
             address, taken = bound.getsockname()[:2]
-            # Past prompts are for those who have a key; without one, for this machine alone.
-            samples = not no_page and (access.guarded or ip_address(address).is_loopback)
+            samples = not no_page and may_show(access, address)
             served = Served(runner, name, limits, temperature, not no_page, samples)
             server = Server(App(served, access), limits)
             shown = f"[{address}]" if ":" in address else address

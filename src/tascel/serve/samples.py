@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tascel.codec import Codec
 from tascel.errors import TascelError
 from tascel.records import Records
 from tascel.runner import Runner
+from tascel.serve.access import Access
 from tascel.serve.replies import Sample, SampleTurn
 
 #: So many are offered, of each task about as many.
@@ -43,6 +45,12 @@ def samples(runner: Runner, tenant: str | None) -> list[Sample]:
         if len(found) == MOST:
             break
     return [Sample(messages=list(messages), task=task) for messages, task in found.items()]
+
+
+def may_show(access: Access, address: str) -> bool:
+    """Whether past prompts may be shown at all: to those who have a key; without keys if the server
+    listens at an `address` of this machine alone."""
+    return access.guarded or ip_address(address).is_loopback
 
 
 class Turns:

@@ -47,19 +47,15 @@ function asked() {
 }
 
 async function answer(panel, body, drafts, signal) {
+  const extras = { stats: true, tokens: true, drafts };
   let reason = null;
   panel.start();
-  try {
-    const extras = { stats: true, tokens: true, drafts };
-    for await (const { choices } of api.stream({ ...body, tascel: extras }, signal)) {
-      if (choices[0]?.tascel) panel.take(choices[0].tascel);
-      reason = choices[0]?.finish_reason ?? reason;
-    }
-    panel.end(reason);
-  } catch (error) {
-    panel.fail(error.name === "AbortError" ? "Stopped." : error.message);
-    throw error;
+  for await (const { choices } of api.stream({ ...body, tascel: extras }, signal)) {
+    signal.throwIfAborted(); // the panel may be another answer's by now
+    if (choices[0]?.tascel) panel.take(choices[0].tascel);
+    reason = choices[0]?.finish_reason ?? reason;
   }
+  panel.end(reason);
 }
 
 // What the two answers say together.
@@ -85,6 +81,7 @@ export function playground(refused) {
     going?.abort();
     const mine = (going = new AbortController());
     const compare = byId("compare").checked, body = asked();
+    let panel = on;
     byId("stop").disabled = false;
     byId("without").hidden = !compare;
     byId("verdict").textContent = "";
@@ -95,14 +92,15 @@ export function playground(refused) {
       if (compare) await api.chat({ ...body, max_tokens: 1, tascel: { drafts: false } }, mine.signal);
       await answer(on, body, true, mine.signal);
       if (compare) {
+        panel = off;
         await answer(off, body, false, mine.signal); // not at once: they would share passes
         byId("verdict").textContent = judge(on, off);
       }
     } catch (error) {
-      if (error.name !== "AbortError") {
-        if (!on.text && !on.alert.textContent) on.fail(error.message);
-        refused(error);
-      }
+      if (going !== mine) return; // another prompt was asked meanwhile
+      const stopped = error.name === "AbortError";
+      panel.fail(stopped ? "Stopped." : error.message);
+      if (!stopped) refused(error);
     } finally {
       if (going === mine) {
         going = null;
