@@ -30,11 +30,10 @@ from tascel.bench.prompts import prompts
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
 from tascel.plugins.llamacpp import LlamaDraft, open_llama, open_plain, price_of, setting_of
-from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.worth import kept_worth
 
 CONTENDERS = ("stock", "lookup", "detour", "fixed", "tascel")
-OURS = DraftConfig(trees=False, saved=SAVED)
+OURS = DraftConfig(trees=False)
 FIXED = DraftConfig(priced=False, most=10, trees=False)
 
 

@@ -14,15 +14,12 @@ import pytest
 
 from tascel.advise.advise import advise
 from tascel.advise.candidates import candidates
-from tascel.bench.replay import compare
 from tascel.codec import Codec
-from tascel.draft.ngram import DraftConfig
 from tascel.engines.hf.load import fingerprint
 from tascel.engines.known import Known, kept_prices
 from tascel.engines.openvino.folder import GRAPH, WEIGHTS, Facts, write_facts
 from tascel.engines.profile import Setting, keep_price, machine
 from tascel.errors import BundleError, ModelError, RequestError, TraceError
-from tascel.plugins.llamacpp.draft import SAVED
 
 RUNTIMES = {
     "hf": "torch 2.13, packed",
@@ -94,23 +91,6 @@ def test_the_engine_whose_answers_come_soonest_is_first(toy_folder, export, gguf
     assert serve == f"tascel serve bundle --model {export} --engine openvino"
     assert [line["rounded"] for line in (first, second, third)] == [True, False, False]
     json.dumps(found)
-
-
-def test_llama_cpp_is_replayed_as_its_plugin_drafts(toy_folder, gguf, lamps, monkeypatch):
-    seen = {}
-
-    def watched(bundle, known, settings, rules, progress):
-        seen[rules.price.plain()] = rules.saved
-        return compare(bundle, known, settings, rules, progress)
-
-    monkeypatch.setattr("tascel.advise.engines.compare", watched)
-    keep("hf", fingerprint(toy_folder), FLAT)
-    (llama,) = candidates(str(gguf))
-    keep("llamacpp", llama.weights, {width: ms / 2 for width, ms in FLAT.items()}, "F32")
-    found = advise(lamps, [toy_folder, gguf], limit=3)
-    assert seen == {10.0: DraftConfig().saved, 5.0: SAVED}
-    assert DraftConfig().saved != SAVED
-    assert found["recommendation"]["commands"][-1].endswith('"bundle", n_threads=2)')
 
 
 def test_an_engine_that_was_measured_and_is_not_here_is_to_be_installed(
@@ -220,3 +200,11 @@ def test_an_export_needs_no_torch(toy_folder, export, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "openvino", done.stderr
+
+
+def test_llama_cpp_is_opened_as_it_was_measured(toy_folder, gguf, lamps):
+    keep("hf", fingerprint(toy_folder), FLAT)
+    (llama,) = candidates(str(gguf))
+    keep("llamacpp", llama.weights, {width: ms / 2 for width, ms in FLAT.items()}, "F32")
+    found = advise(lamps, [toy_folder, gguf], limit=3)
+    assert found["recommendation"]["commands"][-1].endswith('"bundle", n_threads=2)')

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, median
 from typing import Any
@@ -26,7 +26,6 @@ from tascel.engines.hf.load import tokenizer_of
 from tascel.engines.known import Kept
 from tascel.engines.openvino.folder import is_export
 from tascel.errors import BundleError
-from tascel.plugins.llamacpp.draft import SAVED
 from tascel.plugins.llamacpp.vocabulary import check
 from tascel.traces.read import BadLines
 from tascel.types import SOURCES, Trace
@@ -60,8 +59,6 @@ class Learned:
         """What an answer takes by one price that was measured here."""
         setting = kept.setting
         rules = Rules(kept.price, self.bundle.codec.vocab_size, trees=kept.trees)
-        if candidate.engine == "llamacpp":
-            rules = replace(rules, saved=SAVED)
         return {
             "engine": candidate.engine,
             "model": candidate.model,

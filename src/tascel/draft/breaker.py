@@ -13,7 +13,10 @@ from tascel.draft.price import Price
 LOSS = 3.0  # what a draft may have lost since it last broke even
 PROBE_LOSS = 0.75  # what it may lose after a rest
 PROVEN = 1.0  # what it must have earned after a rest to be trusted as before
-SAVED = 4.0  # what of its gains is kept for lean stretches; chosen on training folds of seven tasks
+#: What of its gains is kept for lean stretches: where width is dear single refusals are dear, too,
+#: and a draft that doubles the speed would rest after two of them. With more a draft is let be for
+#: longer where a task changes. Chosen on training folds of seven tasks (results/saved.json).
+SAVED = 8.0
 
 FIRST_REST = 128  # steps without drafts after the first failure; doubles with each further one
 LONGEST_REST = 8192

@@ -18,11 +18,6 @@ from tascel.types import Ids, Request
 
 #: Tokens of one draft at most; mostly the price stops it before.
 MOST = 64
-#: So much of what drafting earned may be lost before it rests, in passes of one token. Where width
-#: is dear, a refused draft costs several passes, as one that is right brings several: without
-#: savings a draft that doubles the speed soon rests, after two refusals in a row. Chosen on folds
-#: of seven tasks' training traces: more gains 4 % at most, and loses up to 5 where a task changes.
-SAVED = 8.0
 _NOTHING = np.zeros(0, np.intc)
 
 
@@ -34,7 +29,7 @@ class LlamaDraft:
     ids. `open_llama` makes one, and tells it when answers begin and end, too.
 
     Args:
-        draft: proposes, one of a bundle with `DraftConfig(trees=False, saved=SAVED)`.
+        draft: proposes, one of a bundle with `DraftConfig(trees=False)`.
         price: of the engine's passes.
         vocab_size: ids that the model knows; no other is offered.
         longest: tokens that prompt and answer may have.
@@ -50,7 +45,7 @@ class LlamaDraft:
     def __init__(
         self, draft: Draft, price: Price, vocab_size: int, longest: int, most: int = MOST
     ) -> None:
-        self._draft, self._price, self._breaker = draft, price, Breaker(price, SAVED)
+        self._draft, self._price, self._breaker = draft, price, Breaker(price)
         self._vocab_size, self._longest, self._most = vocab_size, longest, most
         self._row: Row | None = None
         self.owner: object = None

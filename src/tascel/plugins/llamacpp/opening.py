@@ -13,7 +13,7 @@ from typing import Any
 from tascel.bundle import Bundle
 from tascel.draft.ngram import DraftConfig
 from tascel.errors import ModelError, RequestError
-from tascel.plugins.llamacpp.draft import MOST, SAVED, LlamaDraft
+from tascel.plugins.llamacpp.draft import MOST, LlamaDraft
 from tascel.plugins.llamacpp.header import WHOLE, form_of, read_header
 from tascel.plugins.llamacpp.llama import llama_class, llama_cpp
 from tascel.plugins.llamacpp.passes import price_of, setting_of
@@ -63,7 +63,7 @@ def open_llama(
     if refused or attach is False:
         return llama
     price = price_of(llama, setting_of(gguf, llama, options), progress=profile)
-    how = replace(config or DraftConfig(saved=SAVED), trees=False)
+    how = replace(config or DraftConfig(), trees=False)
     how = replace(how, most=min(how.most, MOST, llama.n_batch - 1))
     if not attach:
         llama.worth = kept_worth(opened, price, how)
