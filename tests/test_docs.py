@@ -44,6 +44,7 @@ def test_every_verb_is_introduced():
         ("docs/neural.md", ("neural",)),
         ("docs/openvino.md", ("engines",)),
         ("docs/openvino.md", ("again",)),
+        ("docs/llamacpp.md", ("saved",)),
     ],
 )
 def test_pages_show_what_was_measured(page, which):
