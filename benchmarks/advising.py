@@ -21,17 +21,25 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
+from rich.table import Table
+
 from tascel.cli.console import out, plain_table
 from tascel.store.file import whole_file
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", required=True, help="whose tokenizer and sizes are used")
+    parser.add_argument("folder", type=Path, nargs="?")
+    parser.add_argument("--model", help="whose tokenizer and sizes are used")
     parser.add_argument("--replay", type=Path, help="what benchmarks/replay.py wrote")
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--markdown", type=Path, help="only print the table of such a file")
     args = parser.parse_args()
+    if args.markdown:
+        sys.stdout.write(markdown(json.loads(args.markdown.read_text())["tasks"]) + "\n")
+        return
+    if not (args.folder and args.model):
+        parser.error("FOLDER and --model are needed")
     measured = json.loads(args.replay.read_text())["tasks"] if args.replay else {}
     files = sorted(args.folder.glob("*.jsonl"))
     found = {file.stem: advised(file, args.model, measured.get(file.stem)) for file in files}
@@ -77,28 +85,53 @@ def numbers(content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> Any:
-    heads = (
-        "seconds", "traces", "tokens", "bits in", "out", "again", "copied", "gain", "foretold",
-        "on test", "fewer tokens", "tasks", "advice",
-    )  # fmt: skip
-    shown = plain_table("Advice by the built-in price", heads)
-    for name, one in found.items():
-        told, best = one["foretold"], one["new_tokens"]
-        shown.add_row(
-            name, f"{one['seconds']:.0f}", f"{one['read']:,}", f"{one['answer_tokens']:.0f}",
-            f"{one['entropy']['bits_in']:.1f}", f"{one['entropy']['bits_out']:.1f}",
-            _share(one["repeated"]["runs"]["8"]), _share(one["copied"]["words"]["2"]),
-            f"{told['gain']:.2f}", f"{told['decoding_gain']:.2f}",
-            "" if one["measured_on_test"] is None else f"{one['measured_on_test']:.2f}",
-            "" if best is None else f"{best['fewer']:.2f}", f"{max(1, len(one['tasks']))}",
-            ", ".join(kind for kind in one["recommendation"]["steps"] if kind != "measure"),
-        )  # fmt: skip
-    return shown
+HEADS = (
+    "s", "traces", "tokens", "bits in", "out", "said before", "copied", "fewer tokens", "tasks",
+    "foretold", "known groups", "on test", "an answer", "advice",
+)  # fmt: skip
+
+
+def rows(found: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The table's cells by task."""
+    return {name: _row(one) for name, one in found.items()}
+
+
+def _row(one: dict[str, Any]) -> tuple[str, ...]:
+    told, best = one["foretold"], one["new_tokens"]
+    alike, test = told["alike"], one["measured_on_test"]
+    return (
+        f"{one['seconds']:.0f}",
+        f"{one['read']:,}",
+        f"{one['answer_tokens']:.0f}",
+        f"{one['entropy']['bits_in']:.1f}",
+        f"{one['entropy']['bits_out']:.1f}",
+        _share(one["repeated"]["runs"]["8"]),
+        _share(one["copied"]["words"]["2"]),
+        "–" if best is None else f"{best['fewer']:.1f}×",
+        f"{max(1, len(one['tasks']))}",
+        f"{told['decoding_gain']:.2f}×",
+        "–" if alike is None else f"{alike['decoding_gain']:.2f}×",
+        "–" if test is None else f"{test:.2f}×",
+        f"{told['gain']:.1f}×",
+        ", ".join(s for s in one["recommendation"]["steps"] if s not in ("measure", "tasks")),
+    )
 
 
 def _share(share: float | None) -> str:
-    return "" if share is None else f"{share:.0%}"
+    return "–" if share is None else f"{share:.0%}"
+
+
+def table(found: dict[str, Any]) -> Table:
+    shown = plain_table("Advice by the built-in price", HEADS)
+    for name, cells in rows(found).items():
+        shown.add_row(name, *cells)
+    return shown
+
+
+def markdown(found: dict[str, Any]) -> str:
+    lines = [("task", *HEADS), ("---", *["--:"] * (len(HEADS) - 1), "---")]
+    lines += [(name, *cells) for name, cells in rows(found).items()]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 if __name__ == "__main__":

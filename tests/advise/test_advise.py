@@ -66,6 +66,23 @@ def test_everything_is_told_of_a_task_that_repeats_itself(toy_folder):
     assert {"reading traces", "replaying", "counting words", "mining"} <= {*heard}
 
 
+def test_groups_that_are_named_are_held_out_and_requests_like_those_learned_too(toy_folder):
+    words = [f"w{i}x{i * 7 % 13}" for i in range(12)]
+    of = {
+        word: [(f"{word} number {i}", f"{word} {word} {i % 3}") for i in range(30)]
+        for word in words
+    }
+    groups = [trace for word in words for trace in traces(of[word], group=word)]
+    found = advise(groups, [toy_folder], limit=20)
+    new, known = found["foretold"], found["foretold"]["alike"]
+    assert known["decoding_gain"] > new["decoding_gain"]
+    assert found["learned"] < 12 * 30 - 30  # a group and some of each other are held out
+    ungrouped = advise(
+        [trace for word in words for trace in traces(of[word])], [toy_folder], limit=20
+    )
+    assert ungrouped["foretold"]["alike"] is None
+
+
 def test_tasks_are_told_by_name_and_size(toy_folder, two_tasks):
     found = advise(two_tasks(120, labelled=True), [toy_folder], limit=20)
     one, other = found["tasks"]

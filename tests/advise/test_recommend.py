@@ -17,7 +17,7 @@ LINE = {
     "engine": "hf", "model": "m", "dtype": "bfloat16", "device": "cpu", "threads": 2,
     "rounded": False, "drafts": True, "step_ms": 40.0, "reading_ms": 60.0, "plain_ms": 860.0,
     "drafted_ms": 160.0, "gain": 5.4, "interval": [5.0, 5.8], "tokens_per_pass": 8.0, "wide": 1.2,
-    "accepted": {"corpus": 0.9},
+    "accepted": {"corpus": 0.9}, "alike": None,
 }  # fmt: skip
 NO_DRAFTS = {"drafts": False, "drafted_ms": 850.0, "gain": 1.01, "tokens_per_pass": 1.02}
 HEAD = {
@@ -104,6 +104,16 @@ def test_reasons_have_numbers():
 def test_a_gain_that_is_not_sure_is_called_so():
     found = said({"interval": [0.9, 7.0]})
     assert "not sure" in found["cautions"][0]
+
+
+def test_known_groups_and_new_ones_are_told_apart():
+    alike = {"gain": 9.0, "interval": [8.5, 9.5], "plain_ms": 900.0, "drafted_ms": 100.0}
+    found = said({"alike": alike})
+    assert (
+        "(95 %: 5.0 to 5.8; that is for groups of requests that were never seen" in found["words"]
+    )
+    assert "for those of the traces it is 9.0, 8.5 to 9.5)" in found["words"]
+    assert said(NO_DRAFTS | {"alike": alike})["kind"] == "drafts"
 
 
 def test_every_command_can_be_typed():

@@ -56,10 +56,11 @@ def advise(
         `answer_tokens` of those replayed; `lengths`, `repeated`, `entropy`, `copied`, `vocabulary`,
         `tokens` and `tasks` as the functions of these names tell; `engines` in the order of what an
         answer takes, with drafts where they pay (`drafts`), where `reading_ms` is the median
-        prompt's, at the slope of the widest passes that were measured; `foretold`, the first of
-        them, or an estimate by a typical price where none was measured; `to_measure` has no price
-        file here, `absent` is not installed or has no model to run, each says what to `do`; and the
-        `recommendation`, see `recommend.recommend`.
+        prompt's, at the slope of the widest passes that were measured, and `alike` the same of
+        answers whose groups were learned from, None where traces name no groups or there is a split
+        `valid`; `foretold`, the first of them, or an estimate by a typical price where none was
+        measured; `to_measure` has no price file here, `absent` is not installed or has no model to
+        run, each says what to `do`; and the `recommendation`, see `recommend.recommend`.
 
     Raises:
         BundleError: a GGUF has the vocabulary of none of the other models.
@@ -81,7 +82,7 @@ def advise(
     every = [one for model in (*folders, *files) for one in candidates(model, adapter)]
     cut = Traces.of(traces, limit)
     with TemporaryDirectory() as work:
-        tokenizers = Tokenizers(cut.learned, cut.held, Path(work), adapter, progress)
+        tokenizers = Tokenizers(cut.learned, cut.held, cut.alike, Path(work), adapter, progress)
         for model in folders:
             tokenizers.learn(model)
         learned, prices = tokenizers.of(base), kept_prices()

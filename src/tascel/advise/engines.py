@@ -15,7 +15,7 @@ from typing import Any
 
 from tascel.advise.candidates import Candidate
 from tascel.bench.bootstrap import interval
-from tascel.bench.examples import examples
+from tascel.bench.examples import examples, labelled
 from tascel.bench.replay import BUILT_IN, compare
 from tascel.builder import BuildConfig, Progress, build
 from tascel.bundle import Bundle
@@ -35,18 +35,21 @@ _UNROUNDED = ("float32", "float16", "bfloat16", "F32", "F16", "BF16")
 #: Trust is learned on fewer traces than `tascel build` takes: six seconds less on 8,000 traces, and
 #: gains come out up to 3 % lower.
 _TRUST_TRACES = 1_500
+#: What is told of answers that are like those learned from.
+_ALIKE = ("plain_ms", "drafted_ms", "gain", "interval", "decoding_gain", "tokens_per_pass")
 #: A usual draft's width: what such a pass costs beside a token's says whether drafts can pay.
 WIDE = 8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Learned:
-    """What one tokenizer makes of the traces: drafts, the answers to lead them along, and how many
-    such answers were `refused` by the chat template."""
+    """What one tokenizer makes of the traces: drafts, the answers to lead them along (`alike`: of
+    groups that were learned from), and how many of these the chat template `refused`."""
 
     bundle: Bundle
     known: Sequence[Example]
-    refused: int = 0
+    alike: Sequence[Example]
+    refused: int
 
     def sizes(self) -> dict[str, Any]:
         """Median tokens of a prompt, and mean ones of an answer."""
@@ -77,14 +80,21 @@ class Learned:
         return {"price_file": BUILT_IN, **self._estimate(rules, progress)}
 
     def _estimate(self, rules: Rules, progress: Progress) -> dict[str, Any]:
-        costs = compare(self.bundle, self.known, {}, rules, progress)["tascel"]
-        return _estimate(costs, rules.price, self.sizes()["prompt_tokens"])
+        prompt = self.sizes()["prompt_tokens"]
+
+        def estimate(known: Sequence[Example]) -> dict[str, Any]:
+            costs = compare(self.bundle, known, {}, rules, progress)["tascel"]
+            return _estimate(costs, rules.price, prompt)
+
+        alike = estimate(self.alike) if self.alike else None
+        return {**estimate(self.known), "alike": alike and {name: alike[name] for name in _ALIKE}}
 
 
 def _estimate(costs: Sequence[Cost], price: Price, prompt: int) -> dict[str, Any]:
     """Milliseconds an answer without drafts and with them, the prompt's reading in both: how many
     times less (`gain`, with its 95 % interval), and the same of the tokens after the first alone
-    (`decoding_gain`). `accepted` are shares of these tokens by who drafted them."""
+    (`decoding_gain`). `accepted` are shares of these tokens by who drafted them, `wide` is what a
+    pass of eight tokens takes beside one of a single token."""
     reading, step = float(price.curve(prompt, 0)[0]), float(price.plain())
     plain = [reading + step * cost.tokens for cost in costs]
     drafted = [reading + cost.ms for cost in costs]
@@ -111,11 +121,12 @@ class Tokenizers:
         self,
         learned: Sequence[Trace],
         held: Sequence[Trace],
+        alike: Sequence[Trace],
         work: Path,
         adapter: str | Path | None,
         progress: Progress,
     ) -> None:
-        self._learned, self._held, self._work = learned, held, work
+        self._learned, self._held, self._alike, self._work = learned, held, alike, work
         self._adapter, self._progress = adapter, progress
         self._made: dict[str, Learned] = {}
         self._of: dict[str, Learned] = {}
@@ -127,10 +138,13 @@ class Tokenizers:
         if codec.fingerprint not in self._made:
             refused = BadLines()
             known = examples(codec, self._held, refused.add)
+            alike = [example for _, example in labelled(codec, self._alike, refused.add)]
             out = self._work / str(len(self._made))
             config = BuildConfig(trust_traces=_TRUST_TRACES)
             build(iter(self._learned), place, out, config=config, progress=self._progress)
-            self._made[codec.fingerprint] = Learned(Bundle.open(out, codec), known, refused.count)
+            self._made[codec.fingerprint] = Learned(
+                Bundle.open(out, codec), known, alike, refused.count
+            )
         self._of[model] = self._made[codec.fingerprint]
 
     def of(self, model: str) -> Learned:

@@ -58,8 +58,9 @@ def recommend(content: dict[str, Any], asked: Asked) -> dict[str, Any]:
 
 
 def pays(line: dict[str, Any]) -> bool:
-    """Whether drafts are worth it at one price."""
-    return line["drafted_ms"] * WORTH < line["plain_ms"]
+    """Whether drafts are worth it at one price, for new groups of requests or for known ones."""
+    ways = (line, line["alike"]) if line["alike"] else (line,)
+    return any(way["drafted_ms"] * WORTH < way["plain_ms"] for way in ways)
 
 
 def milliseconds(line: dict[str, Any]) -> float:
@@ -128,8 +129,9 @@ def _engine(
 ) -> Step:
     """The engine that answers soonest, and the one after it."""
     first, *others = ranked
+    drafts = pays(first)
     said = [f"Take {title(first)}: {milliseconds(first):,.0f} ms an answer"]
-    if first["drafts"]:
+    if drafts:
         said[0] += f" with drafts, {first['gain']:.1f} times less than without ({_range(first)})."
     else:
         said[0] += ". Drafts would not pay there: it needs no bundle."
@@ -140,13 +142,20 @@ def _engine(
     if to_measure:
         names = ", ".join(f"{ENGINES[e['engine']].title} ({e['model']})" for e in to_measure)
         said.append(f"Not measured yet: {names}.")
-    kind = "drafts" if first["drafts"] else "engine"
-    return Step(kind, " ".join(said), commands.run(first, asked, first["drafts"]))
+    kind = "drafts" if drafts else "engine"
+    return Step(kind, " ".join(said), commands.run(first, asked, drafts))
 
 
 def _range(line: dict[str, Any]) -> str:
     low, high = line["interval"]
-    return f"95 %: {low:.1f} to {high:.1f}"
+    said, alike = f"95 %: {low:.1f} to {high:.1f}", line["alike"]
+    if alike is None:
+        return said
+    low, high = alike["interval"]
+    return (
+        f"{said}; that is for groups of requests that were never seen, for those of the traces it "
+        f"is {alike['gain']:.1f}, {low:.1f} to {high:.1f}"
+    )
 
 
 def _next(first: dict[str, Any], second: dict[str, Any]) -> str:

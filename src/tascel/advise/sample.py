@@ -12,8 +12,12 @@ from tascel.builder import Progress, silent
 from tascel.codec import Codec
 from tascel.decode.forced import Example
 from tascel.errors import TraceError
+from tascel.traces.folds import folds, groups_of
 from tascel.traces.read import BadLines
 from tascel.types import Ids, Trace
+
+#: One of so many is held out, as `bench.held_out` does.
+_FOLDS = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,16 +28,19 @@ class Traces:
         read: how many there were, of all splits.
         answered: those of them that have an answer.
         learned, held: what drafts learn from and what they are led along, see `bench.held_out`.
+        alike: more to lead them along, of groups that are learned from; empty where `held` are no
+            others' groups.
     """
 
     read: int
     answered: int
     learned: Sequence[Trace]
     held: Sequence[Trace]
+    alike: Sequence[Trace]
 
     @staticmethod
     def of(traces: Iterable[Trace], limit: int) -> Traces:
-        """Cut a stream; at most `limit` are held out.
+        """Cut a stream; at most `limit` are held out of each kind.
 
         Raises:
             TraceError: none has an answer, or they are too few to cut.
@@ -45,7 +52,22 @@ class Traces:
                 f"none of the {len(every):,} traces has an answer",
                 "Give what was answered, too: `output`, or an assistant turn at the end",
             )
-        return Traces(len(every), answered, *held_out(every, limit))
+        learned, held = held_out(every, limit)
+        valid = any(trace.split == "valid" for trace in held)
+        if valid or all(trace.group is None for trace in learned):
+            return Traces(len(every), answered, learned, held, ())
+        return Traces(len(every), answered, *_divided(learned, held, limit))
+
+
+def _divided(
+    learned: list[Trace], held: list[Trace], limit: int
+) -> tuple[list[Trace], list[Trace], list[Trace]]:
+    """Traces of groups that others are learned from, held out too: all but their near-duplicates
+    stay. Which of the two new traffic is like, nobody knows."""
+    fold = folds(groups_of((trace.prompt_text, None) for trace in learned), _FOLDS)
+    alike = [trace for trace, at in zip(learned, fold, strict=True) if at == 0]
+    rest = [trace for trace, at in zip(learned, fold, strict=True) if at]
+    return (rest, held, alike[:limit]) if rest else (learned, held, [])
 
 
 @dataclass(frozen=True, eq=False)
