@@ -63,7 +63,10 @@ def test_hindsight_is_the_cheapest_of_what_was_right():
     assert hindsight["ms_a_token"] == pytest.approx(35 / 5)
     assert hindsight["ms_a_token_best"] == pytest.approx(32 / 5)
     assert hindsight["ms_of_one"] == 10
-    assert hindsight["right_to_the_end"] == 1 / 2
+    assert hindsight["cut_short"] == 1 / 2
+
+    whole = Step(1, FORKED.offered, [0, 2], [5, 6])  # the answer ends with its draft
+    assert drafting([[FIRST, whole]], Price.free())["hindsight"]["cut_short"] == 0
 
     steep = drafting([[FIRST, FORKED]], Price.from_points({1: 10.0, 5: 90.0}))["hindsight"]
     assert steep["lengths"] == [[4, 0, 1]]  # a token more takes 20 ms, another pass 10
@@ -74,7 +77,7 @@ def test_nothing_drafted_is_no_error():
     counts = drafting([[FIRST, PLAIN]], Price.free())
     assert counts["drafted_passes"] == 0
     assert counts["positions"] == []
-    assert counts["hindsight"]["right_to_the_end"] == 0
+    assert counts["hindsight"]["cut_short"] == 0
     assert drafting([[FIRST]], Price.free())["tokens_written"] == [0]
 
 

@@ -104,11 +104,11 @@ def _hindsight(steps: Sequence[Step], price: Price) -> dict[str, Any]:
     """Each pass beside the best it could have been: with so many of its accepted tokens drafted,
     and no others, that a token took least by the price.
 
-    `lengths` are [drafted, best, passes]; `right_to_the_end` is the share of drafts of which all
-    was right down to a tip, which may have been cut too early; nobody knows what they would have
-    gone on with. The milliseconds are of a token, `ms_of_one` without drafts.
+    `lengths` are [drafted, best, passes]; `cut_short` is the share of drafts that were right down
+    to a tip where the answer went on: longer ones may have been right, too, but nobody knows what
+    they would have gone on with. The milliseconds are of a token, `ms_of_one` without drafts.
     """
-    lengths, chosen, best, whole = Counter[tuple[int, int]](), 0.0, 0.0, 0
+    lengths, chosen, best, short = Counter[tuple[int, int]](), 0.0, 0.0, 0
     tokens = sum(len(step.tokens) for step in steps)
     for step in steps:
         width, right = len(step.offered), len(step.path)
@@ -119,14 +119,15 @@ def _hindsight(steps: Sequence[Step], price: Price) -> dict[str, Any]:
         chosen += float(cost[-1])
         best += float(each[least]) * len(step.tokens)
         tip = step.path[-1] if right else -1
-        whole += bool(width and right and not np.any(step.offered.parents == tip))
+        went_on = len(step.tokens) > right
+        short += bool(right and went_on and not np.any(step.offered.parents == tip))
     drafted = sum(n for (width, _), n in lengths.items() if width)
     return {
         "lengths": [[width, least, n] for (width, least), n in sorted(lengths.items())],
         "ms_a_token": chosen / max(1, tokens),
         "ms_a_token_best": best / max(1, tokens),
         "ms_of_one": price.plain(),
-        "right_to_the_end": whole / max(1, drafted),
+        "cut_short": short / max(1, drafted),
     }
 
 

@@ -140,8 +140,9 @@ def _hindsight(hindsight: Mapping[str, Any]) -> Chart:
         "Each dot stands for passes, a larger one for more. On the dotted line nothing was drafted "
         f"in vain. On average {means[0]:.1f} tokens were drafted and {means[1]:.1f} would have "
         f"been best: {chosen:.3g} ms a token by the price, {best:.3g} in hindsight, "
-        f"{hindsight['ms_of_one']:.3g} without drafts. {hindsight['right_to_the_end']:.0%} of the "
-        "drafts were right down to a tip, so that longer ones might have brought more.",
+        f"{hindsight['ms_of_one']:.3g} without drafts. {hindsight['cut_short']:.0%} of the "
+        "drafts were right down to a tip where the answer went on: longer ones might have been, "
+        "too.",
         draw,
     )
 
