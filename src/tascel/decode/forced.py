@@ -60,9 +60,9 @@ class Entrant:
 
 @dataclass(slots=True)
 class Cost:
-    """What one draft made of one answer: counts after its first token, and milliseconds. `learn_ms`
-    is what a draft that learns did once the answer was whole: it delays what comes next, not this
-    answer, and is told apart. `task` is whose draft served, None if there are not several."""
+    """What one draft made of one answer: counts after its first token, and milliseconds. What a
+    draft that learns did once the answer was whole delays what comes next, not this answer, and is
+    not charged. `task` is whose draft served, None if there are not several."""
 
     tokens: int = 0
     steps: int = 0
@@ -70,7 +70,6 @@ class Cost:
     rejects: int = 0
     pass_ms: float = 0.0
     draft_ms: float = 0.0
-    learn_ms: float = 0.0
     accepted: Counter[str] = field(default_factory=Counter[str])
     task: str | None = None
 
@@ -146,11 +145,9 @@ def _walk(
         cost.rejects += bool(refused)
         cost.pass_ms += float(rules.price.curve(1, len(offered))[-1])
         cost.accepted.update(SOURCES[int(source)] for source in offered.source[path])
-    started = perf_counter()
     if isinstance(session, Attentive):
         session.finish("stop" if len(answer) == len(example.output) else "length")
     session.close()
-    cost.learn_ms = 1000 * (perf_counter() - started)
     cost.draft_ms = 1000 * seconds
     return cost
 
