@@ -12,7 +12,7 @@ from tascel.errors import BundleError
 from tascel.store import amend as amending
 from tascel.store import folder as store
 from tascel.store import replace as replacing
-from tascel.store.amend import Change, amend, new_name, sweep
+from tascel.store.amend import Change, amend, new_name
 from tascel.store.folder import check_folder, open_folder, read_folder
 from tascel.store.manifest import Manifest, is_leftover
 from tascel.store.replace import write_folder
@@ -48,6 +48,11 @@ def add(path, *words) -> list[str]:
     names = [new_name() for _ in words]
     amend(path, lambda _: Change(dict(zip(names, map(text, words), strict=True))))
     return names
+
+
+def sweep(path) -> None:
+    """Changes nothing, and removes what no manifest lists."""
+    amend(path, lambda _: Change())
 
 
 def learned(path) -> dict[str, str]:

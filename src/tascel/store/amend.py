@@ -69,15 +69,6 @@ def amend(path: str | Path, change: Callable[[Manifest], Change], wait: float = 
             return _amended(path, before, wanted)
 
 
-def sweep(path: str | Path, wait: float = 10.0) -> None:
-    """Remove what a killed process left in the bundle at `path` that no manifest lists.
-
-    Raises:
-        BundleError: as `amend`.
-    """
-    amend(path, lambda manifest: Change(), wait)
-
-
 def _amended(path: Path, before: Manifest, wanted: Change) -> Manifest:
     """Write what is added, then the manifest; only then remove what is dropped."""
     if unknown := sorted(set(wanted.drop) - set(before.learned)):
