@@ -21,7 +21,7 @@ from transformers import PreTrainedModel
 from tascel.codec import Codec
 from tascel.engines.hf.bridge.projector import HOWS, Projector, fuse
 from tascel.engines.hf.bridge.reader import Reader
-from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, load_model, named
+from tascel.engines.hf.load import BRIDGE, DTYPES, fingerprint, named
 from tascel.engines.hf.quiet import short
 from tascel.errors import ModelError
 from tascel.store.file import whole_file
@@ -181,24 +181,6 @@ def open_bridge(
     if reader.width != facts.read:
         raise ModelError(f"the bridge in {folder} does not fit the large model", _DAMAGED)
     return Bridge(reader, projector.to(model.device).eval().requires_grad_(False), codec)
-
-
-def load_bridged(
-    folder: str | Path,
-    dtype: str = "auto",
-    device: str | None = None,
-    large: str | Path | None = None,
-) -> tuple[PreTrainedModel, Bridge]:
-    """A bridged folder's small model and what conditions it.
-
-    Raises:
-        ModelError: as `load_model`, `read_bridge` and `open_bridge`; there is no bridge.
-    """
-    facts = read_bridge(folder)
-    if facts is None:
-        raise ModelError(f"{folder} has no {_FACTS}", "`tascel bridge train` makes such a folder")
-    model = load_model(folder, dtype=dtype, device=device, bridged=True)
-    return model, open_bridge(folder, facts, model, Codec.from_pretrained(folder), large)
 
 
 def _see_large(folder: Path, facts: BridgeFacts, where: str | Path, adapter: str | None) -> None:
