@@ -104,7 +104,7 @@ def test_an_engine_that_was_measured_and_is_not_here_is_to_be_installed(
 
 def test_milliseconds_are_those_of_the_passes(toy_folder, lamps):
     keep("hf", fingerprint(toy_folder), FLAT)
-    (line,) = advise(lamps, [toy_folder], limit=3)["engines"]
+    (line,) = advise(lamps, [toy_folder, str(toy_folder)], limit=3)["engines"]
     found = advise(lamps, [toy_folder], limit=3)
     after = found["answer_tokens"] - 1
     assert line["plain_ms"] == pytest.approx(line["reading_ms"] + 10.0 * after)

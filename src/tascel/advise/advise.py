@@ -68,8 +68,9 @@ def advise(
         RequestError: there is no tokenizer.
         TraceError: too few traces, or none with an answer.
     """
-    files = [str(model) for model in models if is_gguf(model)]
-    folders = [str(model) for model in models if not is_gguf(model)]
+    distinct = dict.fromkeys(map(str, models))
+    files = [model for model in distinct if is_gguf(model)]
+    folders = [model for model in distinct if not is_gguf(model)]
     if not folders:
         raise RequestError(
             "there is no tokenizer to read the traces with",

@@ -109,7 +109,7 @@ def _entropy(found: dict[str, Any]) -> Table:
 
 
 def _tokens(found: dict[str, Any]) -> Table:
-    table = plain_table("New tokens, on held-out answers", ("tokens", "fewer", "time"))
+    table = plain_table("New tokens", ("held-out tokens", "fewer", "time"))
     for point in _some(found["curve"], found["best"]["rows"]):
         fewer = found["curve"][0]["tokens"] / point["tokens"]
         table.add_row(
