@@ -37,6 +37,7 @@ def bench(content: Content, answers: Sequence[Content] = ()) -> Page:
         charts=[*charts, *_drafts(content), *_memory(content)],
         answers=answers,
         chosen=_chosen(answers, content["examples"]),
+        notes=_rounding(content),
     )
 
 
@@ -66,6 +67,7 @@ def batches(content: Content, answers: Sequence[Content] = ()) -> Page:
         ],
         answers=answers,
         chosen=_chosen(answers, content["examples"]),
+        notes=_rounding(content),
     )
 
 
@@ -161,6 +163,16 @@ def _drafts(content: Content) -> list[Chart]:
 
 def _memory(content: Content) -> list[Chart]:
     return [held(content["memory_bytes"])]
+
+
+def _rounding(content: Content) -> list[str]:
+    """Why answers may differ, where some do."""
+    if content["dtype"] == "float32" or all(row["identical"] for row in content["rows"]):
+        return []
+    return [
+        f"{content['dtype']} rounds differently at other widths, so that two tokens which are "
+        "nearly as likely can change places; `tascel verify` proves equality in float32."
+    ]
 
 
 def _setting(content: Content) -> list[tuple[str, str]]:
