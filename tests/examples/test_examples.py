@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import runpy
 import sys
@@ -31,20 +30,9 @@ def run(monkeypatch, capsys, tmp_path):
 
 
 @pytest.fixture
-def mine(toy_folder, tmp_path, monkeypatch):
-    """Arguments: a toy and traces whose answers repeat, ten of them held out."""
-    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
-    lines = [
-        {
-            "prompt": f"light {i}",
-            "output": f'{{"lamp": {i % 3}}}',
-            "split": "test" if i >= 40 else "train",
-        }
-        for i in range(50)
-    ]
-    traces = tmp_path / "lamps.jsonl"
-    traces.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
-    return ("--model", toy_folder, "--traces", traces)
+def mine(toy_folder, lamp_traces):
+    """Arguments: a toy and its traces."""
+    return ("--model", toy_folder, "--traces", lamp_traces)
 
 
 def test_there_are_five_of_about_thirty_lines():

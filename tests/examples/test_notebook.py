@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import nbclient
@@ -32,21 +31,10 @@ def test_it_holds_no_output(notebook):
     assert all(not cell.outputs and cell.execution_count is None for cell in cells)
 
 
-def test_it_runs_on_a_toy(notebook, toy_folder, tmp_path, monkeypatch):
-    monkeypatch.setenv("TASCEL_CACHE", str(tmp_path / "cache"))
-    lines = [
-        {
-            "prompt": f"light {i}",
-            "output": f'{{"lamp": {i % 3}}}',
-            "split": "test" if i >= 40 else "train",
-        }
-        for i in range(50)
-    ]
-    traces = tmp_path / "lamps.jsonl"
-    traces.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+def test_it_runs_on_a_toy(notebook, toy_folder, lamp_traces, tmp_path):
     (given,) = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", ())]
     given.source = (
-        f"import sys\nmodel, adapter, traces = {str(toy_folder)!r}, None, {str(traces)!r}\n"
+        f"import sys\nmodel, adapter, traces = {str(toy_folder)!r}, None, {str(lamp_traces)!r}\n"
         "split, answered = 'test', 3"
     )
     printed, shown = run(notebook, tmp_path)
