@@ -7,7 +7,9 @@ import random
 import shutil
 
 import pytest
+from transformers import AutoTokenizer
 
+from tascel.adapt.tokens.vocabulary import Vocabulary
 from tascel.advise.advise import advise
 from tascel.engines.hf.load import fingerprint
 from tascel.engines.known import Known
@@ -168,6 +170,18 @@ def test_a_tokenizer_alone_is_enough(toy_folder, lamps, tmp_path):
     assert "holds no weights" in found["recommendation"]["words"]
     assert found["recommendation"]["commands"] == [f"tascel build TRACES --model {bare} -o bundle"]
     assert {entry["engine"] for entry in found["absent"]} == {"hf", "openvino", "llamacpp", "vllm"}
+
+
+def test_a_model_with_new_tokens_gets_no_others(toy_folder, lamps, tmp_path):
+    enriched = tmp_path / "enriched"
+    plain = AutoTokenizer.from_pretrained(toy_folder)
+    run = plain("the lamp", add_special_tokens=False).input_ids
+    extended, _ = Vocabulary(plain).extend([run])
+    extended.save_pretrained(enriched)
+    found = advise(lamps, [enriched], limit=3)
+    assert found["answer_tokens"] == 4.0  # the new token, a space, a digit, the closing id
+    assert found["tokens"]["best"] is None
+    assert "has new tokens already" in found["tokens"]["note"]
 
 
 def test_what_the_template_refuses_is_left_out_and_counted(toy_folder, lamps):

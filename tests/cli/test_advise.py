@@ -38,6 +38,7 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
     assert "traces.jsonl:31: not JSON" in said
     assert "30 traces, 30 of them answered; 27 learned from, 3 replayed" in out
     assert "tokens on average" in out
+    assert "nothing to gain from new tokens" in out
     assert out.index("yours") < out.index("creative writing")  # among the paper's, by entropy
     assert out.index("1. Nothing was measured") < out.index("2. Build a bundle")
     assert "Note: Only 3 answers could be replayed" in out

@@ -21,6 +21,7 @@ from tascel.advise.tasks import tasks
 from tascel.advise.tokens import tokens
 from tascel.advise.vocabulary import vocabulary
 from tascel.builder import Progress, silent
+from tascel.engines.hf.load import tokenizer_of
 from tascel.engines.known import ENGINES, kept_prices
 from tascel.engines.openvino.folder import is_export
 from tascel.errors import ModelError, RequestError
@@ -101,7 +102,7 @@ def advise(
             "learned": len(cut.learned),
             "replayed": len(learned.known),
             **learned.sizes(),
-            **_about(cut, learned, base, progress),
+            **_about(cut, learned, base, adapter, progress),
             "engines": ranked,
             "foretold": ranked[0] if ranked else learned.typical(progress),
         }
@@ -122,7 +123,9 @@ def advise(
     return content | {"recommendation": recommend(content, asked)}
 
 
-def _about(cut: Traces, learned: Learned, model: str, progress: Progress) -> dict[str, Any]:
+def _about(
+    cut: Traces, learned: Learned, model: str, adapter: str | Path | None, progress: Progress
+) -> dict[str, Any]:
     """What the traces are like."""
     size = _sizes(model)
     sample = Sample.of(learned.bundle.codec, cut.learned, learned.known, progress)
@@ -137,7 +140,7 @@ def _about(cut: Traces, learned: Learned, model: str, progress: Progress) -> dic
     progress("counting words", 2, 3)
     found["vocabulary"] = vocabulary(sample, size)
     progress("counting words", 3, 3)
-    found["tokens"] = tokens(sample, model, size, progress)
+    found["tokens"] = tokens(sample, tokenizer_of(model, adapter), size, progress)
     found["tasks"] = tasks(learned.bundle)
     return found
 

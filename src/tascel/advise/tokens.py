@@ -19,7 +19,7 @@ _ROW_COST = 576 / 134_515_008
 
 
 def tokens(
-    sample: Sample, model: str | Path, sizes: Sizes | None, progress: Progress = silent
+    sample: Sample, tokenizer: str | Path, sizes: Sizes | None, progress: Progress = silent
 ) -> dict[str, Any]:
     """What `tascel mine` would say of these answers: the `curve` of held-out tokens by new rows
     (see `adapt.tokens.curve.Point`) and the `best` point of it, which takes least time; None of
@@ -29,7 +29,7 @@ def tokens(
     found: dict[str, Any] = {"row_cost": row_cost, "curve": [], "best": None, "note": None}
     try:
         choice = choose(
-            sample.traces, sample.codec, _refusing(model).refuse, None, row_cost, None, progress
+            sample.traces, sample.codec, _refusing(tokenizer).refuse, None, row_cost, None, progress
         )
     except ModelError as error:
         return found | {"note": error.what}
@@ -46,8 +46,8 @@ def tokens(
     }
 
 
-def _refusing(model: str | Path) -> Vocabulary:
+def _refusing(folder: str | Path) -> Vocabulary:
     from transformers import AutoTokenizer
 
     auto: Any = AutoTokenizer
-    return Vocabulary(auto.from_pretrained(model))
+    return Vocabulary(auto.from_pretrained(folder))

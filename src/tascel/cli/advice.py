@@ -55,6 +55,8 @@ def _facts(content: dict[str, Any]) -> Table:
     table.add_row("said before", _repeated(content["repeated"]))
     table.add_row("in the prompt", _copied(content["copied"]))
     table.add_row("vocabulary", _vocabulary(content["vocabulary"]))
+    if content["tokens"]["note"]:
+        table.add_row("new tokens", content["tokens"]["note"])
     return table
 
 
