@@ -120,6 +120,9 @@ TOKENIZER = --model $$($(BIN)/tascel assets smollm2)
 bench-tasks: install
 	$(BIN)/python -m pip install --no-deps arctic-inference==0.3.0
 	$(BIN)/python benchmarks/replay.py $(TASKS) $(TOKENIZER) --json results/replay.json
+	$(BIN)/python benchmarks/replay.py $(TASKS) $(TOKENIZER) --variants learning --json results/replay_learning.json
+	$(BIN)/python benchmarks/advising.py $(TASKS) $(TOKENIZER) --replay results/replay.json --json results/advising.json
+	$(BIN)/python benchmarks/saved.py $(TASKS) $(TOKENIZER) --json results/saved.json
 	$(BIN)/python benchmarks/mixed.py $(TASKS) $(TOKENIZER) --json results/mixed.json
 	$(BIN)/python benchmarks/routing.py $(TASKS)/clinc150.jsonl $(TOKENIZER) --json results/routing.json
 	$(BIN)/python benchmarks/neighbours.py $(TASKS)/*.jsonl $(TOKENIZER) --json results/neighbours.json

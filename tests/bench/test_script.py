@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -172,3 +173,13 @@ def test_what_breakers_save_up_is_tried_on_training_folds(folder, script, toy_fo
             assert {*own} == {"0", "4", "8", "16", "24", "48"}
             assert own["48"] >= own["0"] > 1
             assert foreign["0"] <= own["0"]
+
+
+def test_the_readme_names_every_script_and_every_result():
+    readme = (SCRIPTS / "README.md").read_text(encoding="utf-8")
+    scripts = {path.name for path in SCRIPTS.glob("*.py")}
+    assert {name for name in scripts if name not in readme} == set()
+    named = re.findall(r"`(?:results/|…)?(\w+\.json)`", readme)
+    patterns = [re.escape(name).replace("TASK", r"\w+") for name in named]
+    results = {path.name for path in (SCRIPTS.parent / "results").glob("*.json")}
+    assert {n for n in results if not any(re.search(f"{p}$", n) for p in patterns)} == set()
