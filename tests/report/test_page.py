@@ -106,6 +106,14 @@ def test_labels_are_no_formulas(replayed):
     assert "$x^2$ &amp;" in drawing.inline(chart)
 
 
+def test_labels_may_be_of_any_script(replayed, tmp_path):
+    replayed["tasks"][0]["task"] = "照明を点ける 💡 إضاءة"
+    made = verbs.replay(replayed)
+    page.write(made, tmp_path / "a.html", tmp_path)
+    assert "照明を点ける 💡" in (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "照明を点ける 💡" in (tmp_path / "speedup_by_task.svg").read_text(encoding="utf-8")
+
+
 def test_every_source_has_a_colour_a_line_and_words():
     assert set(CODES) == set(SOURCES) == set(LINES)
     assert set(LIGHT) == set(DARK) >= set(CODES)

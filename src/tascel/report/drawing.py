@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -94,7 +95,9 @@ def _save(chart: Chart, colours: Colours, where: Any, kind: str) -> None:
     settings = {name: colours["ink"] for name in ("text.color", "axes.labelcolor")}
     settings |= {name: colours["muted"] for name in ("xtick.color", "ytick.color")}
     settings |= {"axes.edgecolor": colours["line"], "grid.color": colours["line"]}
-    with rc_context({**_SETTINGS, **settings}):
+    with rc_context({**_SETTINGS, **settings}), warnings.catch_warnings():
+        # A page's reader has fonts for all scripts; in a PNG a box stands for what this one lacks.
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
         figure = Figure(figsize=(SIZE[0], chart.height), layout="constrained")
         chart.draw(figure, colours)
         metadata = {"Date": None} if kind == "svg" else None
