@@ -111,7 +111,8 @@ def test_pages_fit_a_phone_and_its_colours(url, open_page, scheme):
 
 @pytest.mark.browser
 def test_the_site_can_be_searched(url, page):
+    page.set_default_timeout(60_000)  # its index is read first
     page.goto(f"{url}/index.html")
-    page.locator(".md-search__input").fill("frozen copies")
-    page.locator(".md-search-result__link", has_text="draft works").first.click()
+    page.locator(".md-search__input").fill("templates slots frozen")
+    page.locator(".md-search-result__link", has_text="Templates and slots").first.click()
     page.wait_for_url("**/draft.html*")
