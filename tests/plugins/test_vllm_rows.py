@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tascel.draft.base import Proposal
 from tascel.draft.price import Price
-from tascel.plugins.vllm import rows as rows_module
+from tascel.plugins import rows as rows_module
+from tascel.plugins.rows import Rows
 from tascel.plugins.vllm.drafts import Drafts
-from tascel.plugins.vllm.rows import Rows
 
 ROWS, LONGEST, MOST, VOCAB = 5, 60, 6, 40
 ASK, END = 30, 31  # the last id of every prompt, and of every answer

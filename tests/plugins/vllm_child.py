@@ -24,7 +24,7 @@ def main():
     llm = LLM(disable_log_stats=False, **job["engine"])
 
     # not before: on a CPU vLLM 0.32 trips over numba where that is imported when a worker starts
-    from tascel.plugins.vllm.rows import Rows
+    from tascel.plugins.rows import Rows
 
     opened, new = [], Rows._new
     Rows._new = lambda self, held, start: opened.append(start) or new(self, held, start)

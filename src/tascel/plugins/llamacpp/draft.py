@@ -13,7 +13,7 @@ from tascel.decode.walk import trim
 from tascel.draft.base import Attentive, Draft
 from tascel.draft.breaker import Breaker
 from tascel.draft.price import Price
-from tascel.plugins.vllm.rows import Row
+from tascel.plugins.rows import Row
 from tascel.types import Ids, Request
 
 #: Tokens of one draft at most; mostly the price stops it before.

@@ -14,7 +14,7 @@ from tascel.draft.base import BatchDraft
 from tascel.draft.breaker import Breaker
 from tascel.draft.merge import affordable
 from tascel.draft.price import Price
-from tascel.plugins.vllm.rows import Row, Rows
+from tascel.plugins.rows import Row, Rows
 from tascel.types import Request
 
 #: Sizes of batches whose costs are remembered.
