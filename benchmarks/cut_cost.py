@@ -23,7 +23,7 @@ from tascel.engines.openvino.engine import OpenVinoEngine
 from tascel.engines.profile import machine
 from tascel.store.file import whole_file
 
-LIVE, DEAD, WIDTH, ROUNDS = 96, 256, 16, 12
+LIVE, DEAD, WIDTH, ROUNDS = 96, 256, 16, 40
 
 
 def main() -> None:
