@@ -68,7 +68,7 @@ def save(charts: Iterable[Chart], folder: Path) -> list[Path]:
         for chart in charts:
             for kind in ("png", "svg"):
                 written.append(folder / f"{chart.name}.{kind}")
-                _save(chart, LIGHT, written[-1], kind)
+                _save(chart, LIGHT, written[-1], kind, titled=True)
     except OSError as reason:
         raise TascelError(
             f"{folder}: cannot be written ({reason.strerror})", "Name another folder"
@@ -88,7 +88,7 @@ def needed() -> Any:
         raise TascelError("pictures need matplotlib", "pip install 'tascel[report]'") from None
 
 
-def _save(chart: Chart, colours: Colours, where: Any, kind: str) -> None:
+def _save(chart: Chart, colours: Colours, where: Any, kind: str, *, titled: bool = False) -> None:
     rc_context = needed().rc_context
     from matplotlib.figure import Figure
 
@@ -98,8 +98,10 @@ def _save(chart: Chart, colours: Colours, where: Any, kind: str) -> None:
     with rc_context({**_SETTINGS, **settings}), warnings.catch_warnings():
         # A page's reader has fonts for all scripts; in a PNG a box stands for what this one lacks.
         warnings.filterwarnings("ignore", "Glyph .* missing from font")
-        figure = Figure(figsize=(SIZE[0], chart.height), layout="constrained")
+        figure = Figure(figsize=(SIZE[0], chart.height + 0.3 * titled), layout="constrained")
         chart.draw(figure, colours)
+        if titled:
+            figure.suptitle(chart.title, x=0.02, ha="left", fontsize=10)  # pyright: ignore[reportUnknownMemberType]
         metadata = {"Date": None} if kind == "svg" else None
         paper = colours["paper"] if kind == "png" else "none"
         figure.savefig(where, format=kind, dpi=200, facecolor=paper, metadata=metadata)  # pyright: ignore[reportUnknownMemberType]
