@@ -90,6 +90,19 @@ def test_modules_know_what_the_server_knows(live, page):
         for sample in family.samples
     }
     assert parsed == expected
+    lives = """async () => {
+        const { History } = await import("/page/live.js"), history = new History();
+        const { parse } = await import("/page/prometheus.js");
+        for (const [at, start, count] of [[0, 1, 5], [2000, 1, 9], [4000, 2, 1], [6000, 2, 4]])
+            history.add(at, parse(`process_start_time_seconds ${start}\nn_total ${count}\n`));
+        return [history.rates("n_total"), history.span, history.values("none")];
+    }"""
+    assert page.evaluate(lives) == [[1.5], 2, [None, None]]
+    judge = "([on, off]) => import('/page/playground.js').then(m => m.judge(on, off))"
+    on, off = {"text": "ab", "seconds": 1}, {"text": "ab", "seconds": 3}
+    assert page.evaluate(judge, [on, off]) == "The same answer, 3.00 times sooner with drafts."
+    assert page.evaluate(judge, [off, on]) == "The same answer, 3.00 times later with drafts."
+    assert "from character 2 on" in page.evaluate(judge, [on, off | {"text": "a"}])
     quantile = "([b, p]) => import('/page/prometheus.js').then(m => m.quantile(b, p))"
     buckets = [[0.1, 0], [0.5, 4], [1, 8]]
     assert page.evaluate(quantile, [buckets, 0.5]) == pytest.approx(0.5)

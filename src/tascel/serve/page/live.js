@@ -116,21 +116,25 @@ function times(now, first, answered) {
   );
 }
 
-// Reads and draws until the page is closed. `told` hears how the server is, and what is wrong.
+// Reads and draws until the page is closed. `told` hears how the server is, and what is wrong. What is
+// returned asks again at once, with keys that may be others now.
 export function watch(told) {
   const history = new History();
-  let paused = false, timer = 0;
+  let paused = false, refused = false, timer = 0;
 
   async function read() {
     clearTimeout(timer);
     try {
       if (!paused && document.visibilityState === "visible") {
         told("health", await api.health());
-        history.add(performance.now(), parse(await api.metrics()));
-        byId("live").replaceChildren(...draw(history));
-        told("metrics", "");
+        if (!refused) {
+          history.add(performance.now(), parse(await api.metrics()));
+          byId("live").replaceChildren(...draw(history));
+          told("metrics", "");
+        }
       }
     } catch (error) {
+      refused = error.status === 401;
       if (error.status === 0) told("health", "gone");
       told("metrics", error.status ? error.message : "The server does not answer; trying again.", error.status);
     }
@@ -144,5 +148,8 @@ export function watch(told) {
   });
   document.addEventListener("visibilitychange", read);
   read();
-  return read;
+  return () => {
+    refused = false;
+    read();
+  };
 }

@@ -37,16 +37,17 @@ function closeKeys() {
   byId("keys-open").setAttribute("aria-expanded", "false");
 }
 
-// The model's name and its samples: known once, with the key that opens them.
+// The model's name and its samples: asked for once a server and key, not again every other second.
 let greeted = false;
 async function greet() {
+  greeted = true;
   try {
     const [model] = await api.models();
     byId("model").textContent = model.id;
     document.title = `${model.id} – tascel`;
     await offer();
-    greeted = true;
   } catch (error) {
+    if (error.status === 0) greeted = false;
     if (error.status === 401) openKeys("This server asks for a key.", "key");
   }
 }
@@ -55,7 +56,8 @@ function told(what, text, status) {
   if (what === "health") {
     if (byId("health").textContent !== HEALTH[text]) byId("health").textContent = HEALTH[text];
     byId("health").dataset.status = text;
-    if (text === "ok" && !greeted && byId("keys").hidden) greet(); // it is there, or there again
+    if (text === "gone") greeted = false;
+    if (text === "ok" && !greeted) greet(); // it is there, or there again
   } else {
     const shown = status === 401 ? "The charts need the operator's key: see Keys." : text;
     if (byId("live-told").textContent !== shown) byId("live-told").textContent = shown;
