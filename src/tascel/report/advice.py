@@ -28,6 +28,7 @@ def advise(content: Content) -> Page:
         steps=[("", first["commands"]), *((step["words"], step["commands"]) for step in further)],
         notes=[
             *said["cautions"],
+            *([content["tokens"]["note"]] if content["tokens"]["note"] else []),
             *(f"Not measured: {e['engine']} with {e['model']}: {e['do']}"
               for e in content["to_measure"]),
             *(f"Without {entry['engine']}: {entry['do']}" for entry in content["absent"]),
@@ -38,6 +39,13 @@ def advise(content: Content) -> Page:
 
 
 def _tables(content: Content) -> Iterator[Table]:
+    foretold = content["engines"] or [content["foretold"]]
+    named = [*map(title, content["engines"])] or ["passes of SmolLM2-135M, 2 CPU cores"]
+    heads = (
+        "", "ms an answer", "without drafts", "gain", "95 %", "tokens a pass", "gain, known groups"
+    )  # fmt: skip
+    rows = [[name, *_line(line)] for name, line in zip(named, foretold, strict=True)]
+    yield Table("What an answer would take", heads, rows)
     yield Table("What the traces are like", ("", ""), [*_facts(content)])
     if content["tasks"]:
         heads = ("", "traces", "share", "tokens", "tokens a pass, own draft", "one for all")
@@ -49,6 +57,14 @@ def _tables(content: Content) -> Iterator[Table]:
             for task in content["tasks"]
         ]  # fmt: skip
         yield Table(f"{len(rows)} tasks were found", heads, rows)
+
+
+def _line(line: Content) -> list[str]:
+    return [
+        f"{line['drafted_ms']:,.0f}", f"{line['plain_ms']:,.0f}", f"{line['gain']:.2f}×",
+        "{:.2f}–{:.2f}".format(*line["interval"]), f"{line['tokens_per_pass']:.1f}",
+        f"{line['alike']['gain']:.2f}×" if line["alike"] else "",
+    ]  # fmt: skip
 
 
 def _facts(content: Content) -> Iterator[tuple[str, str]]:
