@@ -55,7 +55,7 @@ def test_drafts_alone_where_answers_are_then_short():
         tokens={"best": {"rows": 250, "fewer": 4.0, "time": 0.25}}, line={"drafted_ms": 110.0}
     )
     assert (found["kind"], kinds(found)) == ("drafts", ["drafts"])
-    assert "5.4 times less than without (95 %: 5.0 to 5.8)" in found["words"]
+    assert "5.4 times as fast (95 %: 5.0 to 5.8)." in found["words"]
     assert found["cautions"] == []
 
 
@@ -110,9 +110,9 @@ def test_known_groups_and_new_ones_are_told_apart():
     alike = {"gain": 9.0, "interval": [8.5, 9.5], "plain_ms": 900.0, "drafted_ms": 100.0}
     found = said({"alike": alike})
     assert (
-        "(95 %: 5.0 to 5.8; that is for groups of requests that were never seen" in found["words"]
+        "(95 %: 5.0 to 5.8) for groups of requests that were never seen and 9.0 times (8.5 to 9.5)"
+        " for those of the traces." in found["words"]
     )
-    assert "for those of the traces it is 9.0, 8.5 to 9.5)" in found["words"]
     assert said(NO_DRAFTS | {"alike": alike})["kind"] == "drafts"
 
 
