@@ -5,9 +5,10 @@ python examples/stream.py --model org/model --traces mine.jsonl
 """
 
 from given import given
+from rich.text import Text
 
 import tascel
-from tascel.cli.console import coloured, legend, out
+from tascel.cli.console import COLOURS, legend, out
 
 
 def main() -> None:
@@ -18,7 +19,7 @@ def main() -> None:
             out.print(f"\n{trace.prompt_text.splitlines()[-1]}", style="dim", markup=False)
             passes = 0
             for chunk in runner.stream(trace.messages, max_tokens=64):
-                out.print(coloured([(chunk.text, chunk.source)]), end="")
+                out.print(Text(chunk.text, COLOURS[chunk.source]), end="")
                 passes = chunk.step + 1  # the first is the prompt's own
             out.print(f"   {passes} passes", style="dim")
     out.print("\n", legend())

@@ -75,11 +75,6 @@ def progress() -> Generator[Callable[[str, int, int | None], None]]:
                 bars.update(task.id, total=task.completed)
 
 
-def coloured(pieces: Sequence[tuple[str, str]]) -> Text:
-    """An answer's (text, source) pieces, drafted ones coloured."""
-    return Text.assemble(*((text, COLOURS[source]) for text, source in pieces))
-
-
 def legend() -> Text:
     """What the colours mean."""
     named = {
