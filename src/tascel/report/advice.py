@@ -42,9 +42,11 @@ def _tables(content: Content) -> Iterator[Table]:
     foretold = content["engines"] or [content["foretold"]]
     named = [*map(title, content["engines"])] or ["passes of SmolLM2-135M, 2 CPU cores"]
     heads = ["", "ms an answer", "without drafts", "gain", "95 %", "tokens a pass"]
+    rows = [[name, *_line(line)] for name, line in zip(named, foretold, strict=True)]
     if any(line["alike"] for line in foretold):
         heads.append("gain, known groups")
-    rows = [[name, *_line(line)] for name, line in zip(named, foretold, strict=True)]
+        for row, line in zip(rows, foretold, strict=True):
+            row.append(f"{line['alike']['gain']:.2f}×" if line["alike"] else "")
     yield Table("What an answer would take", heads, rows)
     yield Table("What the traces are like", ("", ""), [*_facts(content)])
     if content["tasks"]:
@@ -63,7 +65,6 @@ def _line(line: Content) -> list[str]:
     return [
         f"{line['drafted_ms']:,.0f}", f"{line['plain_ms']:,.0f}", f"{line['gain']:.2f}×",
         "{:.2f}–{:.2f}".format(*line["interval"]), f"{line['tokens_per_pass']:.1f}",
-        *([f"{line['alike']['gain']:.2f}×"] if line["alike"] else []),
     ]  # fmt: skip
 
 
