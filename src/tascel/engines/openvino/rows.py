@@ -22,8 +22,8 @@ from tascel.engines.openvino.package import openvino
 from tascel.types import Ids
 
 #: Costs are counted in dead entries that a fed token looks at: about 5 µs for SmolLM2-135M on two
-#: idle cores (benchmarks/cut_cost.py). Reading a token of a prompt costs so many, and an answer will
-#: feed about so many tokens.
+#: idle cores (benchmarks/cut_cost.py). Reading a token of a prompt costs so many, and an answer
+#: will feed about so many tokens.
 READ, AHEAD = 70, 100
 
 _NO_ROW = np.zeros(1, np.int32)
