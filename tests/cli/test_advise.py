@@ -28,7 +28,7 @@ def traces(tmp_path, monkeypatch):
 
 
 def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
-    tascel, traces, toy_folder, tmp_path
+    tascel, traces, toy_folder, tmp_path, monkeypatch
 ):
     ask = ("advise", traces, "--model", toy_folder, "--limit", "3", "--skip-bad")
     code, out, said = tascel(*ask)
@@ -36,6 +36,7 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
     assert "Nothing was measured on this machine yet" in out
     assert f"tascel profile --model {toy_folder}" in out
     assert "traces.jsonl:31: not JSON" in said
+    assert "kernels are compiled" not in said
     assert "30 traces, 30 of them answered; 27 learned from, 3 replayed" in out
     assert "tokens on average" in out
     assert "nothing to gain from new tokens" in out
@@ -43,10 +44,12 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
     assert out.index("1. Nothing was measured") < out.index("2. Build a bundle")
     assert "Note: Only 3 answers could be replayed" in out
     how = ("cpu", "float32", 2, "torch 2.13, packed", machine())
+    monkeypatch.setattr("tascel.draft.kernels.__file__", str(tmp_path / "__init__.py"))
     setting = Setting("toy", fingerprint(toy_folder), *how)
     keep_price(setting, {1: {1: 10.0, 64: 20.0}}, 96)
-    code, out, _ = tascel(*ask, "--json", tmp_path / "advice.json")
+    code, out, said = tascel(*ask, "--json", tmp_path / "advice.json")
     assert code == 0
+    assert "kernels are compiled first" in said  # as if none had been kept
     found = json.loads((tmp_path / "advice.json").read_text())
     (line,) = found["engines"]
     assert "3 held-out answers" in out

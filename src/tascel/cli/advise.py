@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,6 +39,7 @@ def advise(
     from tascel.traces.read import BadLines, read_traces
 
     page.ready(html, plots)
+    _tell_compiling()
     bad = BadLines()
     stream = read_traces(traces, skip_bad=skip_bad, on_bad=bad.add)
     with progress() as report:
@@ -48,3 +50,14 @@ def advise(
     show(content)
     if html or plots:
         page.write(advice.advise(content), html, plots)
+
+
+def _tell_compiling() -> None:
+    """Why nothing seems to happen at first, where no kernel is kept beside the sources yet."""
+    from tascel.draft import kernels
+
+    if not any((Path(kernels.__file__).parent / "__pycache__").glob("*.nbi")):
+        err.print(
+            "The drafts' kernels are compiled first, once on this machine: two minutes of a core",
+            soft_wrap=True,
+        )
