@@ -20,8 +20,12 @@ def serving(mine: Given) -> Iterator[str]:
     command += ["--port", "0", *(["--adapter", mine.adapter] if mine.adapter else [])]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
-            ready = (line for line in server.stderr or () if " at http://" in line)
-            yield next(ready).split(" at ")[1].strip()
+            for line in server.stderr or ():
+                print(line, end="", file=sys.stderr)
+                if " at http://" in line:
+                    yield line.split(" at ")[1].strip()
+                    return
+            sys.exit("the server did not start")
         finally:
             server.terminate()
 
@@ -29,13 +33,10 @@ def serving(mine: Given) -> Iterator[str]:
 def main() -> None:
     mine = given(__doc__)
     with serving(mine) as address, OpenAI(base_url=address, api_key="none") as client:
-        name = client.models.list().data[0].id
+        asked = {"max_tokens": 64, "extra_body": {"tascel": {"stats": True}}}
+        asked["model"] = client.models.list().data[0].id
         for trace in mine.held_out(5):
-            reply = client.chat.completions.create(
-                model=name, messages=trace.messages, max_tokens=64,
-                extra_body={"tascel": {"stats": True}},
-            )  # fmt: skip
-            choice = reply.choices[0]
+            (choice,) = client.chat.completions.create(messages=trace.messages, **asked).choices
             print(choice.message.content)
             print(f"   {choice.tascel['tokens']} tokens in {choice.tascel['steps']} passes")
 
