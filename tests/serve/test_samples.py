@@ -12,7 +12,7 @@ from tascel.building.config import BuildConfig
 from tascel.bundle import Bundle
 from tascel.codec import Codec
 from tascel.serve.access import Access
-from tascel.serve.samples import MOST, Turns, may_show, samples
+from tascel.serve.samples import MOST, Turns, asked_here, may_show, samples
 from tascel.types import Trace
 
 
@@ -104,6 +104,25 @@ def test_without_a_key_they_stay_on_this_machine():
         assert may_show(Access.of(), address) is shown
         assert may_show(Access.of("s3cret"), address)
         assert may_show(Access.of(None, {"acme": ["a"]}), address)
+
+
+HERE = ("127.0.0.1:8000", "localhost:8000", "LOCALHOST", "[::1]:8000", "127.0.0.2")
+ELSEWHERE = ("", "a.example:8000", "localhost.a.example", "192.168.0.7", "0.0.0.0", "[::1", "a:b")
+
+
+def test_without_a_key_they_are_for_programs_of_this_machine_alone(live):
+    """Neither for a site whose name leads here, nor for whom a proxy speaks for."""
+    for host in HERE:
+        assert asked_here({"host": host}), host
+    for host in ELSEWHERE:
+        assert not asked_here({"host": host}), host
+
+    def shown(**headers):
+        head = {name.replace("_", "-"): value for name, value in headers.items()}
+        return len(httpx.get(f"{live.url}/v1/samples", headers=head).json()["data"])
+
+    assert shown() == shown(host="localhost") == 4
+    assert shown(host="a.example") == shown(x_forwarded_for="192.0.2.1") == 0
 
 
 def test_they_are_guarded_and_can_be_left_out(start, served_runner):

@@ -30,7 +30,7 @@ from tascel.serve.replies import (
     TextCompletion,
 )
 from tascel.serve.reply import Reply
-from tascel.serve.samples import samples
+from tascel.serve.samples import asked_here, samples
 from tascel.serve.schema import ChatRequest, TextRequest
 from tascel.serve.service import Service
 from tascel.serve.static import page
@@ -137,7 +137,8 @@ def _v1(served: Served, service: Service, access: Access) -> APIRouter:
 
     @router.get("/samples")
     def sample_prompts(request: Request) -> SampleList:
-        found = samples(served.runner, request.scope[TENANT]) if served.samples else []
+        shown = served.samples and (access.guarded or asked_here(request.headers))
+        found = samples(served.runner, request.scope[TENANT]) if shown else []
         return SampleList(object="list", data=found)
 
     return router

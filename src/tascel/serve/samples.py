@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
+from urllib.parse import urlsplit
 
 import numpy as np
 
@@ -21,6 +22,8 @@ MOST = 48
 _TRIED = 4
 #: Stand for a turn's text, to see what the template puts around it.
 _SYSTEM, _USER = "Qsystemq", "Quserq"
+#: Headers that proxies add.
+_PASSED_ON = ("forwarded", "via", "x-forwarded-for", "x-forwarded-host", "x-real-ip")
 
 
 def samples(runner: Runner, tenant: str | None) -> list[Sample]:
@@ -51,6 +54,18 @@ def may_show(access: Access, address: str) -> bool:
     """Whether past prompts may be shown at all: to those who have a key; without keys if the server
     listens at an `address` of this machine alone."""
     return access.guarded or ip_address(address).is_loopback
+
+
+def asked_here(headers: Mapping[str, str]) -> bool:
+    """Whether the headers (lower case) of a request without a key are those of a program on this
+    machine. Anything may call itself by another name and lead here: a proxy, or another site in
+    somebody's browser, whose name has come to mean 127.0.0.1 (DNS rebinding)."""
+    try:
+        name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+        known = name == "localhost" or ip_address(name).is_loopback
+    except ValueError:
+        return False
+    return known and not any(header in headers for header in _PASSED_ON)
 
 
 class Turns:
