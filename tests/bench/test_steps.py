@@ -66,7 +66,12 @@ def test_hindsight_is_the_cheapest_of_what_was_right():
     assert hindsight["cut_short"] == 1 / 2
 
     whole = Step(1, FORKED.offered, [0, 2], [5, 6])  # the answer ends with its draft
-    assert drafting([[FIRST, whole]], Price.free())["hindsight"]["cut_short"] == 0
+    ended = drafting([[FIRST, whole]], Price.from_points({1: 10.0, 5: 14.0}))["hindsight"]
+    assert ended["cut_short"] == 0
+    # 11 ms for both tokens, had the last one been left to the model.
+    assert ended["lengths"] == [[4, 1, 1]]
+    assert ended["ms_a_token"] == pytest.approx(14 / 2)
+    assert ended["ms_a_token_best"] == pytest.approx(11 / 2)
 
     steep = drafting([[FIRST, FORKED]], Price.from_points({1: 10.0, 5: 90.0}))["hindsight"]
     assert steep["lengths"] == [[4, 0, 1]]  # a token more takes 20 ms, another pass 10
@@ -157,7 +162,9 @@ def test_the_pieces_of_any_text_are_that_text(codec, text):
 def test_of_many_answers_the_best_the_middle_and_the_worst_are_shown(codec):
     a = spelled(codec, "a")[0]
     answers = {str(n): [Step(0, Proposal.nothing(), [], [a] * n)] for n in range(1, 101)}
-    told = shown(codec, dict.fromkeys(answers, ""), answers, 7)
+    asked = dict.fromkeys(answers, "")
+    assert [len(shown(codec, asked, answers, most)) for most in range(13)] == [*range(13)]
+    told = shown(codec, asked, answers, 7)
     assert [answer["rank"] for answer in told] == ["best"] * 2 + ["middle"] * 3 + ["worst"] * 2
     assert [answer["tokens"] for answer in told] == [100, 99, 51, 50, 49, 2, 1]
 

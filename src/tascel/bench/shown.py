@@ -32,11 +32,11 @@ def shown(
     told = sorted(answers, key=lambda id_: _tokens(answers[id_]) / len(answers[id_]), reverse=True)
     ranks = dict.fromkeys(told, "")
     if len(told) > most:
-        third, middle = max(1, most // 3), len(told) // 2
+        third, middle = (most + 1) // 3, len(told) // 2
         ranks = dict.fromkeys(told[:third], "best")
         start = middle - (most - 2 * third) // 2
         ranks |= dict.fromkeys(told[start : start + most - 2 * third], "middle")
-        ranks |= dict.fromkeys(told[-third:], "worst")
+        ranks |= dict.fromkeys(told[len(told) - third :], "worst")
     return [
         {
             "rank": rank,

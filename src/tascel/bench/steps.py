@@ -113,7 +113,8 @@ def _hindsight(steps: Sequence[Step], price: Price) -> dict[str, Any]:
     for step in steps:
         width, right = len(step.offered), len(step.path)
         cost = price.curve(1, width)
-        each = cost[: right + 1] / np.arange(1, right + 2)
+        # Behind an answer's last token the model writes none of its own.
+        each = cost[: right + 1] / np.minimum(np.arange(1, right + 2), len(step.tokens))
         least = right - int(np.argmin(each[::-1]))  # of equals the longer
         lengths[width, least] += 1
         chosen += float(cost[-1])
