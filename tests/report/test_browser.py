@@ -37,6 +37,16 @@ def test_it_opens_from_a_file_and_hostile_text_does_nothing(page, report):
     assert page.evaluate("window.broken") is None
 
 
+def test_no_script_runs_but_the_pages_own(page, report, tmp_path):
+    file = tmp_path / "report.html"
+    text = file.read_text(encoding="utf-8")
+    file.write_text(text.replace("</main>", "<script>window.broken = 1</script></main>"), "utf-8")
+    page.watched.expected.append("Content Security Policy")
+    page.goto(report)
+    assert page.evaluate("window.broken") is None
+    assert page.locator("#theme").inner_text() == "Dark"
+
+
 def test_pointing_at_a_token_shows_what_was_drafted_in_its_pass(page, report):
     page.goto(report)
     article = page.locator("article").first

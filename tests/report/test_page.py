@@ -174,6 +174,15 @@ def test_a_folder_that_cannot_be_written_is_said(replayed, tmp_path):
         page.write(verbs.replay(replayed), None, tmp_path / "file")
 
 
+def test_what_is_in_the_way_is_said_before_anything_is_counted(tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(TascelError, match="is a folder"):
+        page.ready(tmp_path, None)
+    with pytest.raises(TascelError, match="is no folder"):
+        page.ready(None, tmp_path / "file")
+    page.ready(tmp_path / "file", tmp_path)
+
+
 def test_the_pages_parts_are_packed():
     for name in ("page.html", "style.css", "page.js"):
         assert files("tascel.report").joinpath(name).is_file()

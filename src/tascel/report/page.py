@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from hashlib import sha256
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -56,12 +58,13 @@ def render(page: Page) -> str:
         s for a in page.answers for step in a["steps"] for b in step["branches"]
         for _, s, _ in b["tokens"]
     }  # fmt: skip
+    script = _text("page.js")
     return _template().render(
         page=page,
         charts=[(chart, inline(chart)) for chart in page.charts],
         light=LIGHT, dark=DARK, lines=LINES,
         sources={name: words for name, words in SOURCES.items() if name in written | offered},
-        style=_text("style.css"), script=_text("page.js"),
+        style=_text("style.css"), script=script, digest=_digest(script),
     )  # fmt: skip
 
 
@@ -80,13 +83,17 @@ def write(page: Page, html: Path | None, plots: Path | None) -> None:
 
 
 def ready(html: Path | None, plots: Path | None) -> None:
-    """See that what a report needs is installed, before hours are spent on its numbers.
+    """See that a report can be made and has a place, before hours are spent on its numbers.
 
     Raises:
-        TascelError: a package is missing.
+        TascelError: a package is missing, or a file or folder is in the way.
     """
     if html is not None:
         _template()
+        if html.is_dir():
+            raise TascelError(f"{html} is a folder", "Name a file for the page")
+    if plots is not None and plots.exists() and not plots.is_dir():
+        raise TascelError(f"{plots} is no folder", "Name a folder for the pictures")
     if html is not None or plots is not None:
         needed()
 
@@ -101,6 +108,11 @@ def _template() -> Any:
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     return environment.from_string(_text("page.html"))
+
+
+def _digest(script: str) -> str:
+    """What the page's policy calls the one script that may run."""
+    return f"sha256-{b64encode(sha256(script.encode()).digest()).decode()}"
 
 
 def _text(name: str) -> str:
