@@ -89,3 +89,9 @@ def test_all_is_told_where_it_is_known(content):
     text = page.render(made)
     for said in ("lamps", "Not measured: openvino with m", "2.0 times fewer", "PyTorch, small"):
         assert said in text
+
+
+def test_engines_that_are_left_out_are_counted(content):
+    content["engines"] = [LINE] * 9
+    (chart,) = (c for c in advice.advise(content).charts if c.name == "engines")
+    assert chart.note.endswith("The quickest 8 of 9.")

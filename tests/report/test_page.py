@@ -174,6 +174,15 @@ def test_a_folder_that_cannot_be_written_is_said(replayed, tmp_path):
         page.write(verbs.replay(replayed), None, tmp_path / "file")
 
 
+def test_tasks_that_are_left_out_are_counted(replayed):
+    replayed["tasks"] = [replayed["tasks"][0] | {"task": f"task {at}"} for at in range(9)]
+    (chart,) = (c for c in verbs.replay(replayed).charts if c.name == "speedup_by_task")
+    assert "The 8 largest of 9 tasks." in chart.note
+    svg = drawing.inline(chart)
+    assert "task 7" in svg
+    assert "task 8" not in svg
+
+
 def test_what_is_in_the_way_is_said_before_anything_is_counted(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(TascelError, match="is a folder"):

@@ -118,6 +118,7 @@ def head(found: Content) -> Chart:
 
 def engines(lines: Sequence[Content], named: Sequence[str]) -> Chart:
     """Milliseconds an answer by engine, with drafts and without."""
+    left = f" The quickest {_ENGINES} of {len(lines)}." if len(lines) > _ENGINES else ""
     lines, named = lines[:_ENGINES], [short(name, 34) for name in named[:_ENGINES]]
 
     def draw(figure: Any, colours: Colours) -> None:
@@ -142,7 +143,7 @@ def engines(lines: Sequence[Content], named: Sequence[str]) -> Chart:
         "engines",
         "Which engine",
         "Estimated from passes that were measured on this machine, and from how far drafts were "
-        "right on held-out answers.",
+        f"right on held-out answers.{left}",
         draw,
         1.2 + 0.6 * len(lines),
     )

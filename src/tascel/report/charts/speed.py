@@ -47,7 +47,9 @@ def speedups(speeds: Sequence[Speed], note: str) -> Chart:
 
 
 def by_task(tasks: Sequence[tuple[str, int, Sequence[Speed]]], note: str) -> Chart:
-    """A row for each task, with a mark and an interval for each contender."""
+    """A row for each of the largest tasks, with a mark and an interval for each contender."""
+    if len(tasks) > TASKS:
+        note = f"{note} The {TASKS} largest of {len(tasks)} tasks."
     tasks = tasks[:TASKS]
     labels = [f"{short(task)}\n{prompts:,} prompts" for task, prompts, _ in reversed(tasks)]
     names = [*dict.fromkeys(speed.name for *_, speeds in tasks for speed in speeds)]
