@@ -33,11 +33,12 @@ if TYPE_CHECKING:
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-#: The colour of a token by who drafted it; the model's own are plain.
+#: The colour of a token by who drafted it, as near to a report's as terminals have them; the
+#: model's own are plain.
 COLOURS: Mapping[str, str] = {
-    "model": "", "corpus": "green", "context": "cyan", "draft": "magenta",
-    "prediction": "yellow", "grammar": "blue", "neighbours": "bright_green", "slots": "bright_cyan",
-    "head": "", "neural": "red",
+    "model": "", "corpus": "green", "context": "magenta", "draft": "bright_magenta",
+    "prediction": "bright_yellow", "grammar": "red", "neighbours": "cyan", "slots": "yellow",
+    "head": "", "neural": "blue",
 }  # fmt: skip
 
 

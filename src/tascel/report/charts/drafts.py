@@ -80,7 +80,7 @@ def _sources(drafting: Mapping[str, Any]) -> Chart:
             for column, share in enumerate(own):
                 if share is None:
                     continue
-                axes.barh(row, 1, left=column, height=0.9, color=colours[name], alpha=0.8 * share)
+                axes.barh(row, 1, left=column, height=0.9, color=colours[name], alpha=0.4 * share)
                 axes.text(column + 0.5, row, f"{share:.0%}", ha="center", va="center", fontsize=7.5)
         labels = [
             f"{name}\n{own['accepted']:,} of {own['offered']:,}" for name, own in sources.items()
