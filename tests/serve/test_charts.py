@@ -70,6 +70,18 @@ def test_a_server_that_goes_and_comes_back(served_runner, living, page):
         expect(page.locator("#verdict")).to_contain_text("The same answer")
 
 
+def test_a_server_that_is_stuck_is_told_from_one_that_is_well(live, page):
+    """It accepts, and answers nothing; the page says so though its charts rest."""
+    visit(page, live.url)
+    expect(page.locator("#health")).to_have_text("ready")
+    page.click("#pause")
+    page.route("**/health", lambda route: None)
+    expect(page.locator("#health")).to_have_text("does not answer")
+    page.unroute("**/health")
+    expect(page.locator("#health")).to_have_text("ready")
+    expect(page.locator("#live-told")).to_be_empty()
+
+
 def test_modules_know_what_the_server_knows(live, page):
     """Sources and metrics as Python has them."""
     visit(page, live.url)

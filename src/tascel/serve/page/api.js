@@ -2,6 +2,9 @@
 
 const at = (path) => new URL(path, document.baseURI);
 
+// Milliseconds for what a server says at once: one that is stuck accepts, and never answers.
+const PATIENCE = 5000;
+
 export class ApiError extends Error {
   constructor(status, message) {
     super(message);
@@ -35,8 +38,9 @@ async function call(path, { key = keys.api, body, signal } = {}) {
 
 export const models = async () => (await (await call("v1/models")).json()).data;
 export const samples = async () => (await (await call("v1/samples")).json()).data;
-export const health = async () => (await (await call("health", { key: "" })).json()).status;
-export const metrics = async () => (await call("metrics", { key: keys.operator })).text();
+export const health = async () => (await (await soon("health", "")).json()).status;
+export const metrics = async () => (await soon("metrics", keys.operator)).text();
+const soon = (path, key) => call(path, { key, signal: AbortSignal.timeout(PATIENCE) });
 
 export const chat = async (body, signal) =>
   (await call("v1/chat/completions", { body, signal })).json();

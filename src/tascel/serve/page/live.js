@@ -125,13 +125,13 @@ export function watch(told) {
   async function read() {
     clearTimeout(timer);
     try {
-      if (!paused && document.visibilityState === "visible") {
+      if (document.visibilityState === "visible") {
         told("health", await api.health());
-        if (!refused) {
+        if (!refused && !paused) {
           history.add(performance.now(), parse(await api.metrics()));
           byId("live").replaceChildren(...draw(history));
-          told("metrics", "");
         }
+        if (!refused) told("metrics", "");
       }
     } catch (error) {
       refused = error.status === 401;
