@@ -26,7 +26,7 @@ HEAD = {
 }  # fmt: skip
 CONTENT = {
     "learned": 900, "replayed": 100, "refused": 0, "answer_tokens": 21.0,
-    "lengths": {"empty": 0.0, "one_token": 0.0},
+    "lengths": {"answers": 900, "empty": 0.0, "one_token": 0.0},
     "repeated": {"distinct": 500, "runs": {"4": 0.9, "8": 0.7, "16": None}},
     "copied": {"words": {"1": 0.4, "2": 0.3}},
     "vocabulary": {"rows": 2941, "head": HEAD},
@@ -98,7 +98,16 @@ def test_reasons_have_numbers():
     short = said(NO_DRAFTS | {"plain_ms": 101.0, "drafted_ms": 100.0}, vocabulary=bare)
     assert "answer has 21.0 tokens" in short["words"]
     assert "99% of the time" in short["words"]
+    empty = said(NO_DRAFTS | {"plain_ms": 60.0, "drafted_ms": 60.0}, vocabulary=bare)
+    assert "100% of the time" in empty["words"]
     assert {found["kind"] for found in (few, steep, short)} == {"nothing"}
+
+
+def test_one_answer_is_not_the_same_as_another():
+    repeated = {"distinct": 1, "runs": {}}
+    lengths = {"answers": 2, "empty": 0.0, "one_token": 0.0}
+    assert "All answers are the same" in said(repeated=repeated, lengths=lengths)["cautions"][0]
+    assert said(repeated=repeated, lengths=lengths | {"answers": 1})["cautions"] == []
 
 
 def test_a_gain_that_is_not_sure_is_called_so():

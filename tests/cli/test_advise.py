@@ -62,6 +62,17 @@ def test_advise_shows_a_table_a_recommendation_and_what_is_missing(
         get_command(cli.app).commands[verb].make_context(verb, rest)
 
 
+def test_names_of_tasks_are_no_markup(tascel, traces, toy_folder):
+    lines = [
+        {"prompt": f"light {i}", "output": f"on {i % 3}", "task": f"[/b] [red]{i % 2}[/red]"}
+        for i in range(60)
+    ]
+    traces.write_text("\n".join(map(json.dumps, lines)))
+    code, out, _ = tascel("advise", traces, "--model", toy_folder, "--limit", "3")
+    assert code == 0
+    assert "[/b] [red]1[/red]" in out
+
+
 def test_export_for_llama_cpp_refuses_another_vocabulary(tascel, traces, toy_folder, tmp_path):
     code, _, _ = tascel("build", traces, "--model", toy_folder, "-o", tmp_path / "b", "--skip-bad")
     assert code == 0

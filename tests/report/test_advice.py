@@ -32,7 +32,14 @@ def content():
         "tokens": {"curve": [], "best": None, "note": "too few answers"},
         "tasks": [], "engines": [], "foretold": LINE, "to_measure": [], "absent": [],
         "recommendation": {
-            "steps": [{"words": "Measure first.", "commands": ["tascel profile --model small"]}],
+            "kind": "nothing",
+            "steps": [
+                {
+                    "kind": "measure",
+                    "words": "Measure first.",
+                    "commands": ["tascel profile --model small"],
+                }
+            ],
             "cautions": ["Collect more."],
         },
     }  # fmt: skip
@@ -95,3 +102,15 @@ def test_engines_that_are_left_out_are_counted(content):
     content["engines"] = [LINE] * 9
     (chart,) = (c for c in advice.advise(content).charts if c.name == "engines")
     assert chart.note.endswith("The quickest 8 of 9.")
+
+
+def test_the_page_begins_with_what_helps_most(content):
+    content["recommendation"]["kind"] = "drafts"
+    first = content["recommendation"]["steps"][0]
+    build = {"kind": "drafts", "words": "Run `tascel <build>`.", "commands": ["tascel build"]}
+    content["recommendation"]["steps"] = [first, build]
+    made = advice.advise(content)
+    assert made.lead == build["words"]
+    assert [words for words, _ in made.steps] == ["Measure first.", build["words"]]
+    text = page.render(made)
+    assert text.count("Run <code>tascel &lt;build&gt;</code>.") == 2

@@ -206,7 +206,7 @@ def _nothing(content: dict[str, Any], otherwise: bool) -> Step:
         why = (
             f"an answer has {content['answer_tokens']:.1f} tokens with its closing one: the "
             "prompt's reading brings the first, and one more pass the others at best, which is "
-            f"{least / line['plain_ms']:.0%} of the time that it takes without drafts"
+            f"{min(1.0, least / line['plain_ms']):.0%} of the time that it takes without drafts"
         )
     elif line["wide"] >= _STEEP:
         why = (
@@ -233,7 +233,7 @@ def _cautions(content: dict[str, Any]) -> Iterator[str]:
         )
     elif pays(line) and line["interval"][0] < WORTH:
         yield "The gain is not sure: its 95 % interval holds less than 5 %. More traces tell."
-    if content["repeated"]["distinct"] == 1:
+    if content["repeated"]["distinct"] == 1 < lengths["answers"]:
         yield "All answers are the same: no model is needed to give them."
     if lengths["empty"] >= _MANY:
         yield f"{lengths['empty']:.0%} of the answers are empty: are the traces what you meant?"

@@ -1,9 +1,14 @@
-"""What `tascel advise` shows: what the traces are like in tables, then what to do."""
+"""What `tascel advise` shows: what the traces are like in tables, then what to do.
+
+Names of tasks and of models are no markup.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
 
 from tascel.advise.recommend import title
 from tascel.cli.console import out, plain_table
@@ -133,7 +138,7 @@ def _tasks(found: Sequence[dict[str, Any]]) -> Table:
     table = plain_table(f"{len(found)} tasks; tokens a pass", heads)
     for task in found[:_TASKS]:
         table.add_row(
-            task["name"], f"{task['traces']:,}", f"{task['share']:.0%}",
+            Text(task["name"]), f"{task['traces']:,}", f"{task['share']:.0%}",
             f"{task['answer_tokens']:.0f}", f"{task['own']:.1f}", f"{task['pooled']:.1f}",
         )  # fmt: skip
     return table
@@ -147,7 +152,7 @@ def _engines(content: dict[str, Any]) -> Table:
     )
     for line in content["engines"]:
         table.add_row(
-            title(line),
+            Text(title(line)),
             f"{line['drafted_ms']:,.0f}",
             f"{line['plain_ms']:,.0f}",
             f"{line['reading_ms']:,.0f}",

@@ -16,7 +16,8 @@ Content = Mapping[str, Any]
 def advise(content: Content) -> Page:
     """The page of `tascel advise`."""
     said = content["recommendation"]
-    first, *further = said["steps"]
+    steps = said["steps"]
+    first = next((step for step in steps if step["kind"] == said["kind"]), steps[0])
     return Page(
         "tascel advise",
         first["words"],
@@ -25,7 +26,7 @@ def advise(content: Content) -> Page:
             ("learned from", f"{content['learned']:,}"),
             ("replayed", f"{content['replayed']:,} held-out answers"),
         ),
-        steps=[("", first["commands"]), *((step["words"], step["commands"]) for step in further)],
+        steps=[(step["words"] if steps[1:] else "", step["commands"]) for step in steps],
         notes=[
             *said["cautions"],
             *([content["tokens"]["note"]] if content["tokens"]["note"] else []),
