@@ -50,7 +50,7 @@ def test_benchmark_scores_and_times_all_and_prints_a_table(
     assert by_name["ours"]["training"]["bridge"]["how"] == "add"
     assert by_name["ours"]["gap_closed"] is None  # the large one is no better here
     capsys.readouterr()
-    table = runpy.run_path(str(SCRIPTS / "table.py"))["bridge"]
+    table = runpy.run_path(str(SCRIPTS / "table_models.py"))["bridge"]
     table.__globals__["RESULTS"] = result.parent
     printed = table().splitlines()
     assert len(printed) == 2 + 3
