@@ -77,7 +77,7 @@ def test_a_tailored_head_where_it_is_much_of_a_step(drafts, step, advised):
     assert ("tailor" in kinds(found)) is advised
     if advised:
         assert "2,941 of 49,152 rows" in found["words"]
-        assert f"reads {1 - step:.0%} less a step; 53 MB leave the device" in found["words"]
+        assert f"reads {1 - step:.0%} less a step; on a GPU it frees 53 MB" in found["words"]
     assert found["kind"] == ("drafts" if drafts else "tailor" if advised else "nothing")
 
 

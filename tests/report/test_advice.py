@@ -114,3 +114,8 @@ def test_the_page_begins_with_what_helps_most(content):
     assert [words for words, _ in made.steps] == ["Measure first.", build["words"]]
     text = page.render(made)
     assert text.count("Run <code>tascel &lt;build&gt;</code>.") == 2
+
+    content["recommendation"]["steps"] = [build, first]
+    made = advice.advise(content)
+    assert made.lead == build["words"]
+    assert [words for words, _ in made.steps] == ["", "Measure first."]  # no word twice

@@ -26,7 +26,9 @@ def advise(content: Content) -> Page:
             ("learned from", f"{content['learned']:,}"),
             ("replayed", f"{content['replayed']:,} held-out answers"),
         ),
-        steps=[(step["words"] if steps[1:] else "", step["commands"]) for step in steps],
+        steps=[
+            ("" if step is first is steps[0] else step["words"], step["commands"]) for step in steps
+        ],
         notes=[
             *said["cautions"],
             *([content["tokens"]["note"]] if content["tokens"]["note"] else []),
