@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -134,6 +135,26 @@ def test_a_new_question_takes_the_panels_over(start, page, served_runner):
         expect(page.locator("#with .cost")).to_contain_text("passes")
         assert page.locator("#with .answer").text_content() == expected
         assert page.locator("#with .alert").text_content() == ""
+
+
+@browser_only
+def test_a_server_that_is_full_says_so(start, page):
+    """It refuses now and answers later; nothing of the page is stuck."""
+    page.watched.expected = ["429"]
+    body = {"messages": [{"role": "user", "content": "light 0"}], "max_tokens": 4}
+    with ThreadPoolExecutor(2) as pool, start(rows=1, queue=1) as live:
+        visit(page, live.url)
+        live.pace.hold()
+        others = [pool.submit(live.post, "/v1/chat/completions", body) for _ in range(2)]
+        live.until(lambda: live.health()[1]["waiting"] == 2, "row and queue are full")
+        ask(page)
+        expect(page.locator("#with .alert")).to_contain_text("Try again soon")
+        expect(page.locator("#stop")).to_be_disabled()
+        live.pace.free()
+        assert [other.result().status_code for other in others] == [200, 200]
+        page.keyboard.press("Control+Enter")
+        expect(page.locator("#verdict")).to_contain_text("The same answer")
+        expect(page.locator("#with .alert")).to_be_empty()
 
 
 @browser_only
