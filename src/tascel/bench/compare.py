@@ -128,11 +128,12 @@ def _rolled_back(answers: Sequence[Answer]) -> float | None:
 
 def _decode_rate(answers: Sequence[Answer], base: Sequence[Answer]) -> float:
     """Tokens after the first per second after the baseline's prefill: what a proposal on the
-    prefill pass costs counts as decoding, as what it brings does."""
-    seconds = sum(
-        a.prefill_seconds + a.decode_seconds - b.prefill_seconds
-        for a, b in zip(answers, base, strict=True)
+    prefill pass costs counts as decoding, as what it brings does. A prefill that was quicker than
+    the baseline's was so by chance, and makes no time for tokens up."""
+    proposing = sum(
+        a.prefill_seconds - b.prefill_seconds for a, b in zip(answers, base, strict=True)
     )
+    seconds = max(0.0, proposing) + sum(a.decode_seconds for a in answers)
     return max(1, sum(len(a.tokens) - 1 for a in answers)) / max(seconds, 1e-9)
 
 
