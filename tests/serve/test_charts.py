@@ -107,9 +107,14 @@ def test_modules_know_what_the_server_knows(live, page):
         const { parse } = await import("/page/prometheus.js");
         for (const [at, start, count] of [[0, 1, 5], [2000, 1, 9], [4000, 2, 1], [6000, 2, 4]])
             history.add(at, parse(`process_start_time_seconds ${start}\nn_total ${count}\n`));
-        return [history.rates("n_total"), history.span, history.values("none")];
+        const elsewhere = new History(), name = "tascel_http_requests_total";
+        for (const [at, count] of [[0, 7], [2000, 1], [4000, 3]])
+            elsewhere.add(at, parse(`${name} ${count}\n`));
+        return [
+            history.rates("n_total"), history.span, history.values("none"), elsewhere.rates(name),
+        ];
     }"""
-    assert page.evaluate(lives) == [[1.5], 2, [None, None]]
+    assert page.evaluate(lives) == [[1.5], 2, [None, None], [1]]
     judge = "([on, off]) => import('/page/playground.js').then(m => m.judge(on, off))"
     on, off = {"text": "ab", "seconds": 1}, {"text": "ab", "seconds": 3}
     assert page.evaluate(judge, [on, off]) == "The same answer, 3.00 times sooner with drafts."

@@ -19,8 +19,9 @@ export class History {
   }
 
   add(time, metrics) {
-    const past = this.now;
-    if (past && total(metrics, "process_start_time_seconds") !== total(past, "process_start_time_seconds")) {
+    const past = this.now, grew = (name) => total(metrics, name) - total(past, name);
+    // Only Linux tells when a process began; each reading is a request more.
+    if (past && (grew("process_start_time_seconds") || grew("tascel_http_requests_total") < 0)) {
       this.readings = [];
     }
     this.readings.push({ time, metrics });
