@@ -78,6 +78,18 @@ def test_hindsight_is_the_cheapest_of_what_was_right():
     assert steep["ms_a_token_best"] == 10
 
 
+def test_a_pass_that_reads_the_prompt_counts_where_it_was_drafted_for():
+    reading = Step(0, FORKED.offered, [0, 2], [5, 6, 4])
+    counts = drafting([[reading], [FIRST]], Price.free())
+    assert (counts["answers"], counts["passes"], counts["drafted_passes"]) == (2, 1, 1)
+    assert counts["tokens_written"] == [0, 0, 0, 1]
+    assert counts["sources"]["slots"]["accepted"] == 1
+    assert counts["hindsight"] is None  # its price is the prompt's, too
+    both = drafting([[reading, WRONG]], Price.free())
+    assert both["passes"] == 2
+    assert both["hindsight"]["lengths"] == [[1, 0, 1]]
+
+
 def test_nothing_drafted_is_no_error():
     counts = drafting([[FIRST, PLAIN]], Price.free())
     assert counts["drafted_passes"] == 0

@@ -37,16 +37,18 @@ class Recorder:
 def drafting(answers: Iterable[Sequence[Step]], price: Price | None) -> dict[str, Any]:
     """What drafts did, in the stable output format of `bench` and `replay`.
 
-    The pass that reads a prompt is left out of everything but `answers`. `tokens_written`[n] counts
-    passes that wrote n tokens. In `positions`, `drafted` counts drafts of so many tokens or more
-    one behind the other, `accepted` those that were right so far. In `sources`, `offered` and
-    `accepted` count tokens, in all and in `positions` by [position, offered, accepted].
-    `hindsight` is None without a price of passes of one row, see `_hindsight`.
+    A pass that reads a prompt counts where it was drafted for, but not in `hindsight`: what it
+    costs depends on the prompt. `tokens_written`[n] counts passes that wrote n tokens. In
+    `positions`, `drafted` counts drafts of so many tokens or more one behind the other, `accepted`
+    those that were right so far. In `sources`, `offered` and `accepted` count tokens, in all and in
+    `positions` by [position, offered, accepted]. `hindsight` is None without a price of passes of
+    one row, or without such a pass, see `_hindsight`.
     """
     count, every = 0, list[Step]()
     for steps in answers:
         count += 1
-        every += [step for step in steps if step.written]
+        every += [step for step in steps if step.written or len(step.offered)]
+    later = [step for step in every if step.written]
     written = Counter(len(step.tokens) for step in every)
     return {
         "answers": count,
@@ -55,7 +57,7 @@ def drafting(answers: Iterable[Sequence[Step]], price: Price | None) -> dict[str
         "tokens_written": [written[n] for n in range(max(written, default=0) + 1)],
         "positions": _positions(every),
         "sources": _sources(every),
-        "hindsight": None if price is None else _hindsight(every, price),
+        "hindsight": _hindsight(later, price) if later and price is not None else None,
     }
 
 
