@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from tascel.cli.console import rows_table
+from tascel.cli.console import progress, rows_table
 from tascel.cli.demo import View
 from tascel.types import Chunk, Trace
 
@@ -35,6 +35,15 @@ def test_a_table_fits_80_columns():
     assert len(text.strip().splitlines()) == 4  # title, heads, line, row
     for word in ("tok/s", "speed-up", "10.12–12.34", "no (99)"):
         assert word in text
+
+
+def test_a_log_hears_when_a_stage_begins(capsys):
+    with progress() as show:
+        show("measuring", 0, 2)
+        begun = capsys.readouterr().err
+        show("measuring", 1, 2)
+        assert "measuring …" not in capsys.readouterr().err
+    assert begun == "measuring …\n"
 
 
 @pytest.fixture

@@ -50,7 +50,8 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress() -> Generator[Callable[[str, int, int | None], None]]:
-    """A bar a stage, with rates, on standard error; yields `report(stage, done, total)`."""
+    """A bar a stage, with rates, on standard error; yields `report(stage, done, total)`. A log, which
+    shows no bar before all is done, gets a line when a stage begins."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
@@ -64,6 +65,8 @@ def progress() -> Generator[Callable[[str, int, int | None], None]]:
 
         def report(stage: str, done: int, total: int | None) -> None:
             if stage not in tasks:
+                if not err.is_terminal:
+                    err.print(f"{stage} …", markup=False)
                 for task in tasks.values():
                     if bars.tasks[task].total is None:
                         bars.update(task, total=bars.tasks[task].completed)
