@@ -80,8 +80,8 @@ def test_bench_writes_a_page(tascel, bundle, traces, toy_folder, tmp_path):
     ours = content["rows"][-1]
     drafting = content["drafting"]
     assert drafting["answers"] == 3
-    after = sum(n * passes for n, passes in enumerate(drafting["tokens_written"]))
-    assert after < ours["tokens"]
+    written = sum(n * passes for n, passes in enumerate(drafting["tokens_written"]))
+    assert 0 < written <= ours["tokens"]
     assert content["memory_bytes"]["model"] > 0
     assert content["memory_bytes"]["process"] > content["memory_bytes"]["bundle"] > 0
 

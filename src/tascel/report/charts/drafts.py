@@ -174,6 +174,6 @@ def _price(hindsight: Mapping[str, Any], price_ms: Sequence[float]) -> Chart:
     return Chart(
         "price",
         "What a pass costs",
-        "The price file's curve, by which drafts are cut, and how wide passes behind the prompt were.",
+        "The price file's curve, by which drafts are cut, and how wide the later passes were.",
         draw,
     )
