@@ -1,4 +1,4 @@
-"""The examples and the notebook run on a toy; on the demo's model too where that is there."""
+"""The examples run on a toy, and one on the demo's model, which all come by in the same way."""
 
 from __future__ import annotations
 
@@ -95,6 +95,5 @@ def test_model_and_traces_come_together(run, mine, capsys):
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_examples_run_on_the_demos_model(run, name):
-    assert run(name).strip()
+def test_without_arguments_they_take_the_demos_model(run):
+    assert "Hass" in run("stream")  # an intent of the task

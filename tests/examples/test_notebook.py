@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import nbclient
@@ -17,13 +18,15 @@ def notebook():
 
 
 def run(notebook, folder):
-    """What its cells print, and the types of what they show."""
+    """What its cells print and show as text, and the types of what they show."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         nbclient.NotebookClient(notebook, timeout=900, kernel_name="python3").execute()
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
-    printed = "".join(output.get("text", "") for output in outputs)
-    return printed, {kind for output in outputs for kind in output.get("data", ())}
+    shown = [output.get("data", {}) for output in outputs]
+    printed = [output.get("text", "") for output in outputs]
+    text = "".join([*printed, *(data.get("text/plain", "") for data in shown)])
+    return re.sub(r"\x1b\[[0-9;]*m", "", text), {kind for data in shown for kind in data}
 
 
 def test_it_holds_no_output(notebook):
