@@ -50,8 +50,8 @@ class _Rate(ProgressColumn):
 
 @contextmanager
 def progress() -> Generator[Callable[[str, int, int | None], None]]:
-    """A bar a stage, with rates, on standard error; yields `report(stage, done, total)`. A log, which
-    shows no bar before all is done, gets a line when a stage begins."""
+    """A bar a stage, with rates, on standard error; yields `report(stage, done, total)`. A log
+    shows no bar before all is done: it gets a line when a stage begins."""
     columns = (
         SpinnerColumn(),
         TextColumn("{task.description}"),
